@@ -1,0 +1,33 @@
+"""Our own errors: each says what was found, where, what was expected, and what to do."""
+
+
+class WorldAgenError(Exception):
+    """Base of every error this suite raises on purpose."""
+
+
+class ConfigError(WorldAgenError):
+    """A deployment file, an override or a preset holds a key, type or value that is not allowed."""
+
+
+class UnknownName(WorldAgenError):
+    """A task, scene, environment, node or convention that does not exist was asked for."""
+
+    def __init__(self, kind: str, name: object, known: object) -> None:
+        choices = ", ".join(sorted(str(item) for item in known))  # type: ignore[attr-defined]
+        super().__init__(f"unknown {kind} {name!r}; choose one of: {choices}")
+
+
+class BadObservation(WorldAgenError):
+    """A picture or robot state has the wrong size, type or numbers."""
+
+
+class BadChunk(WorldAgenError):
+    """An action chunk holds NaN or infinite numbers, no rows, or rows of the wrong length."""
+
+
+class CheckpointError(WorldAgenError):
+    """A checkpoint or adapter does not fit: names, shapes, types or conventions differ."""
+
+
+class SimulatorError(WorldAgenError):
+    """A simulator could not be built, stepped or rendered."""

@@ -1,0 +1,106 @@
+"""The one protocol every simulator speaks, and the table of those that exist.
+
+Physics and pictures are apart: `step` costs no rendering, `render` draws the present state, so that a camera nobody needs
+is never drawn. Whatever thread calls `reset` first owns the GL context and must make every later call.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+from worldagen.conventions import Convention
+from worldagen.errors import UnknownName
+from worldagen.types import Observation
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to do in a simulator, and the words that ask for it."""
+
+    name: str
+    instruction: str
+
+
+@dataclass(frozen=True, eq=False)
+class SimState:
+    """The simulator after a reset or step; nothing here needs a picture.
+
+    time_ns: simulation time since the reset, nanoseconds.
+    joint_names; joint_positions, joint_velocities: (J,) in the order a JointState message carries them (rad, m).
+    tcp_pose: (6,) measured tool pose in the simulator's world frame: x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z).
+    target_pose: (6,) the commanded tool pose that relative actions add to.
+    gripper_opening: last commanded opening, 0 closed .. 1 open.
+    success: the task's oracle, comparing this state with the one at the reset.
+    values: everything else an oracle or a scripted expert needs, as flat named numbers.
+    """
+
+    time_ns: int
+    joint_names: tuple[str, ...]
+    joint_positions: np.ndarray
+    joint_velocities: np.ndarray
+    tcp_pose: np.ndarray
+    target_pose: np.ndarray
+    gripper_opening: float
+    success: bool
+    values: Mapping[str, float]
+
+
+class Environment(Protocol):
+    """A simulator with named tasks and scenes, a static and a wrist camera, and relative end-effector actions."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    scenes: tuple[str, ...]
+    convention: Convention  # its control period and full scale of one action
+
+    def reset(self, task: str, scene: str, seed: int) -> SimState:
+        """Begin an episode; the same three arguments always give the same state. Raises UnknownName."""
+        ...
+
+    def step(self, action: np.ndarray) -> SimState:
+        """Play one row of an ActionChunk, (7,) SI, for one control period."""
+        ...
+
+    def render(self) -> dict[str, np.ndarray]:
+        """Pictures of the present state: {"static": (H, W, 3), "wrist": (h, w, 3)} uint8 RGB, upright."""
+        ...
+
+    def close(self) -> None:
+        """Free the renderer and the simulator; harmless to call twice."""
+        ...
+
+
+# name -> "module:factory"; a factory takes keyword options. Modules load on demand, so that one simulator's
+# dependencies never burden another.
+ENVIRONMENTS = {
+    "playtable": "worldagen_sim.playtable:make_playtable",
+}
+
+
+def make_environment(name: str, **options: Any) -> Environment:
+    """Build the simulator of that name; raises UnknownName with the list of those that exist."""
+    if name not in ENVIRONMENTS:
+        raise UnknownName("environment", name, ENVIRONMENTS)
+    module, factory = ENVIRONMENTS[name].split(":")
+    build: Callable[..., Environment] = getattr(import_module(module), factory)
+    return build(**options)
+
+
+def find_task(environment: Environment, name: str) -> Task:
+    """The environment's task of that name; raises UnknownName with the list of those that exist."""
+    for task in environment.tasks:
+        if task.name == name:
+            return task
+    raise UnknownName(f"{environment.name} task", name, [task.name for task in environment.tasks])
+
+
+def observe(state: SimState, pictures: Mapping[str, np.ndarray]) -> Observation:
+    """Join a state and its pictures into what a policy sees."""
+    return Observation(
+        stamp_ns=state.time_ns,
+        static_image=pictures["static"],
+        wrist_image=pictures["wrist"],
+        state=np.append(state.tcp_pose, state.gripper_opening),
+    )
