@@ -1,0 +1,100 @@
+"""Samples of several streams in, one set that belongs together out, or what is missing.
+
+Also keeps watch: which stream has been silent for too long. Times are given by the caller; nothing here reads a clock.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REMEMBERED_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """One sample of each stream, all within the allowed skew. stamp_ns is the reference (first) stream's."""
+
+    stamp_ns: int
+    values: Mapping[str, Any]
+
+
+class Assembler:
+    """Pairs the newest samples by capture stamp. The first stream named is the reference."""
+
+    def __init__(self, streams: tuple[str, ...], max_skew_s: float) -> None:
+        self.streams = streams
+        self._max_skew_ns = round(max_skew_s * 1e9)
+        self._samples: dict[str, deque[tuple[int, Any]]] = {name: deque(maxlen=REMEMBERED_SAMPLES) for name in streams}
+
+    def add(self, stream: str, stamp_ns: int, value: Any) -> None:
+        """Remember a sample. A stamp older than the stream's newest means that time jumped back: everything is forgotten."""
+        samples = self._samples[stream]
+        if samples and stamp_ns < samples[-1][0]:
+            self.clear()
+        if samples and stamp_ns == samples[-1][0]:
+            samples.pop()
+        samples.append((stamp_ns, value))
+
+    def newest(self) -> SampleSet | None:
+        """The newest set with one sample of each stream, or None."""
+        for stamp_ns, _ in reversed(self._samples[self.streams[0]]):
+            chosen = {}
+            for name in self.streams:
+                nearest = min(self._samples[name], key=lambda sample: abs(sample[0] - stamp_ns), default=None)
+                if nearest is None or abs(nearest[0] - stamp_ns) > self._max_skew_ns:
+                    break
+                chosen[name] = nearest[1]
+            else:
+                return SampleSet(stamp_ns, chosen)
+        return None
+
+    def clear(self) -> None:
+        """Forget every sample, so that nothing from before can be paired with what comes."""
+        for samples in self._samples.values():
+            samples.clear()
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """A stream fell silent (lost) or spoke again; age_s is how long it was silent."""
+
+    stream: str
+    lost: bool
+    age_s: float
+
+
+class StreamWatch:
+    """Notices streams that stop. Takes receive times of a monotonic clock in seconds."""
+
+    def __init__(self, streams: tuple[str, ...], max_age_s: float, now_s: float) -> None:
+        self.max_age_s = max_age_s
+        self._heard_s = dict.fromkeys(streams, now_s)
+        self._lost: set[str] = set()
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Streams that are silent now."""
+        return frozenset(self._lost)
+
+    def heard(self, stream: str, now_s: float) -> StreamEvent | None:
+        """Note a sample; returns the recovery when the stream was lost."""
+        age_s = now_s - self._heard_s[stream]
+        self._heard_s[stream] = now_s
+        if stream not in self._lost:
+            return None
+        self._lost.discard(stream)
+        return StreamEvent(stream, lost=False, age_s=age_s)
+
+    def check(self, now_s: float) -> list[StreamEvent]:
+        """The streams that have fallen silent since the last look."""
+        events = []
+        for stream, heard_s in self._heard_s.items():
+            if now_s - heard_s > self.max_age_s and stream not in self._lost:
+                self._lost.add(stream)
+                events.append(StreamEvent(stream, lost=True, age_s=now_s - heard_s))
+        return events
+
+    def age_s(self, stream: str, now_s: float) -> float:
+        """Seconds since the stream last spoke."""
+        return now_s - self._heard_s[stream]

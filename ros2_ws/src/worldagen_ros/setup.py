@@ -1,0 +1,46 @@
+"""Installs the nodes, their deployments and the launch files; the list of nodes is worldagen_ros/specs.py."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+NAME = "worldagen_ros"
+
+
+def shipped(folder: str, pattern: str) -> list[str]:
+    """Files of a folder, as setuptools wants them: relative to this file."""
+    return sorted(str(path.relative_to(HERE)) for path in (HERE / folder).glob(pattern))
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    packages=find_packages(),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/config", shipped("config", "*")),
+        (f"share/{NAME}/launch", shipped("launch", "*.launch.py")),  # a link to the top level's launch/
+    ],
+    install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
+    zip_safe=True,
+    maintainer="The worldagen_ros authors",
+    maintainer_email="maintainers@worldagen.example",
+    description="Nodes, launch files and operator commands of the WorldAgen deployment suite",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "sim_node = worldagen_ros.sim_node:main",
+            "policy_node = worldagen_ros.policy_node:main",
+            "command_node = worldagen_ros.command_node:main",
+        ],
+        # sub-commands of `worldagen` (worldagen.cli finds them here)
+        "worldagen.commands": [
+            "demo = worldagen_ros.commands.demo",
+            "execute = worldagen_ros.commands.execute",
+            "up = worldagen_ros.commands.up",
+        ],
+    },
+)

@@ -1,0 +1,125 @@
+"""A deployment: one YAML file, one frozen tree. Every node reads the branches it needs as ROS parameters.
+
+The way of a value: YAML -> load_deployment -> DeploymentConfig -> specs.py hands each node its branches -> ROS parameters
+-> params.read_sections gives the node the same dataclasses back. Defaults live here only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from worldagen.config import load_config, setting
+from worldagen.errors import UnknownName
+from worldagen.limits import LimitsConfig
+
+
+@dataclass(frozen=True)
+class TimingConfig:
+    """Who waits for whom. Shared by all nodes."""
+
+    mode: str = setting(
+        "lockstep",
+        "lockstep: the simulator waits for every answer and a run is a pure function of its seed; "
+        "realtime: cameras and robot run on their own",
+        choices=("lockstep", "realtime"),
+    )
+    answer_timeout_s: float = setting(
+        2.0, "lockstep only: wall seconds without an answer after which a node says what it waits for", low=0.1, high=600.0
+    )
+
+
+@dataclass(frozen=True)
+class RobotConfig:
+    """Whose joint states come in. Shared by the policy and the command node."""
+
+    source: str = setting("simulator", "simulator: start sim_node; hardware: drivers run elsewhere", choices=("simulator", "hardware"))
+    urdf: str = setting("panda", "a robot this suite ships, or the path of a URDF file")
+    tool_frame: str = setting("panda_hand_tcp", "URDF frame whose pose is the robot's state")
+    frame_id: str = setting("world", "frame of all poses and motions on the wire")
+    base_pose: tuple[float, ...] = setting(
+        (-0.34, -0.46, 0.24, 0.0, 0.0, 0.0), "robot base in frame_id: x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z)"
+    )
+
+
+@dataclass(frozen=True)
+class CamerasConfig:
+    """What the cameras promise; the policy node holds them to it."""
+
+    transport: str = setting("raw", "raw: .../image_raw; compressed: .../image_raw/compressed", choices=("raw", "compressed"))
+    period_s: float = setting(1 / 30, "time between two pictures, s", low=0.001, high=10.0)
+    max_skew_s: float = setting(0.02, "largest difference of the stamps of pictures and joint state of one decision, s", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """What decides."""
+
+    kind: str = setting("expert", "expert: scripted, needs a simulator's state; network: WorldAgen", choices=("expert", "network"))
+    preset: str = setting("playtable", "network preset, used with random weights")
+    seed: int = setting(0, "seed of the random weights", low=0)
+    threads: int = setting(1, "CPU threads of the network", low=1, high=256)
+    rows: int = setting(5, "expert only: rows of one chunk", low=1, high=100)
+    replan_rows: int = setting(0, "rows after which a new decision is due; 0: a whole chunk", low=0, high=100)
+    max_gap_s: float = setting(0.5, "a longer gap between two observations breaks the history: the policy starts afresh, s", low=0.0, high=60.0)
+    instruction: str = setting("", "start at once with these words; leave empty on a robot")
+
+
+@dataclass(frozen=True)
+class CommandConfig:
+    """What the robot is told, one row at a time."""
+
+    interface: str = setting(
+        "target_pose", "target_pose: PoseStamped; delta_twist: TwistStamped (m/s, rad/s)", choices=("target_pose", "delta_twist")
+    )
+    blend_rows: int = setting(2, "rows over which an overlapping chunk is faded in", low=0, high=20)
+    max_chunk_age_s: float = setting(0.5, "older chunks are refused, s", low=0.01, high=10.0)
+    max_state_age_s: float = setting(0.2, "realtime only: with older joint states nothing is commanded, s", low=0.01, high=10.0)
+    period_s: float = setting(1 / 30, "realtime only: time between two commands until a chunk says otherwise, s", low=0.001, high=1.0)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """The simulator that stands in for robot and cameras."""
+
+    environment: str = setting("playtable", "name of a simulator (see worldagen_sim/environment.py)")
+    renderer: str = setting("auto", "auto: GL when there is any, else ray casting", choices=("auto", "egl", "osmesa", "raycast"))
+    task: str = setting("lift_red_block", "task of the first episode")
+    scene: str = setting("A", "scene of the first episode")
+    seed: int = setting(0, "seed of the first episode", low=0)
+    max_steps: int = setting(360, "control steps until an episode ends", low=1, high=1_000_000)
+    every_picture: bool = setting(False, "lockstep only: publish pictures of every control step, not only those that are answered")
+    reset_pause_s: float = setting(1.0, "silence after a reset, longer than any gap a node forgives, s", low=0.6, high=60.0)
+
+
+@dataclass(frozen=True)
+class DeploymentConfig:
+    """The whole tree."""
+
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    robot: RobotConfig = field(default_factory=RobotConfig)
+    cameras: CamerasConfig = field(default_factory=CamerasConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    command: CommandConfig = field(default_factory=CommandConfig)
+    sim: SimConfig = field(default_factory=SimConfig)
+
+
+def config_folder() -> Path:
+    """Where the deployments and the Fast DDS profile are installed."""
+    return Path(get_package_share_directory("worldagen_ros")) / "config"
+
+
+def find_deployment(name: str) -> Path:
+    """A deployment's name ("sim") or the path of a YAML file -> the file. Raises UnknownName listing the shipped ones."""
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return Path(name)
+    path = config_folder() / f"{name}.yaml"
+    if not path.is_file():
+        raise UnknownName("deployment", name, [file.stem for file in config_folder().glob("*.yaml")])
+    return path
+
+
+def load_deployment(name: str, overrides: Mapping[str, str] | None = None) -> DeploymentConfig:
+    """Read a deployment by name or path; raises ConfigError or UnknownName with what is allowed."""
+    return load_config(find_deployment(name), DeploymentConfig(), overrides)

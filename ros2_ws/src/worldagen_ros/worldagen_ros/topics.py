@@ -1,0 +1,23 @@
+"""Every name on the wire, once. All are relative, so a namespace or a remapping moves them; `/diagnostics` is ROS's own."""
+
+STATIC_IMAGE = "static_camera/image_raw"
+WRIST_IMAGE = "wrist_camera/image_raw"
+JOINT_STATES = "joint_states"
+INSTRUCTION = "instruction"
+ACTION_CHUNK = "action_chunk"
+STATIC_PREDICTION = "world_prediction/static"
+WRIST_PREDICTION = "world_prediction/wrist"
+POLICY_STATUS = "policy/status"
+TARGET_POSE = "target_pose"
+DELTA_TWIST = "delta_twist"
+GRIPPER_COMMAND = "gripper_command"
+TASK_STATE = "sim/task_state"
+CLOCK = "/clock"
+DIAGNOSTICS = "/diagnostics"
+
+EXECUTE = "execute"  # action
+RESET_POLICY = "policy/reset"  # service
+RESET_SIMULATOR = "sim/reset"  # service
+
+# Streams a policy takes, by the name our messages to the operator use.
+CAMERA_TOPICS = {"static_camera": STATIC_IMAGE, "wrist_camera": WRIST_IMAGE}
