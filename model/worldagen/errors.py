@@ -21,6 +21,14 @@ class BadObservation(WorldAgenError):
     """A picture or robot state has the wrong size, type or numbers."""
 
 
+class BadInstruction(WorldAgenError):
+    """An instruction is missing or has no words."""
+
+
+class PredictionUnavailable(WorldAgenError):
+    """The world model was asked for pictures it does not, or not yet, predict."""
+
+
 class BadChunk(WorldAgenError):
     """An action chunk holds NaN or infinite numbers, no rows, or rows of the wrong length."""
 

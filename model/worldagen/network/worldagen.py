@@ -1,0 +1,204 @@
+"""WorldAgen: a window of units in, predicted actions, pictures and states out.
+
+The encoders make tokens of each input alone, the backbone lets tokens read each other by the mask, the heads read the
+prediction tokens. `forward` is the plain computation on whole windows, as in training; the inference session calls the same
+steps one by one and leaves out what is not read.
+
+Legend: B windows, K units, n frames and m action rows per unit, s prediction steps per row, D token width, T text width,
+P patches of a picture, C numbers of a patch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from worldagen.network.backbone import Memory, build_backbone
+from worldagen.network.config import VIEWS, NetworkConfig
+from worldagen.network.heads import ArmAndGripperHead, ImageHead
+from worldagen.network.layout import PREDICTION_GROUPS, Group, Layout
+from worldagen.network.masks import build_mask
+from worldagen.network.proprioception import PoseAndGripperEncoder
+from worldagen.network.resampler import Resampler
+from worldagen.network.text import build_text
+from worldagen.network.vision import build_vision
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """A batch of whole windows in the checkpoint's own numbers.
+
+    static, wrist: (B, K n, 3, H, H) normalised pictures. states: (B, K n, 7). actions: (B, K m, 7).
+    text: (B, T) features of each window's instruction, from WorldAgen.text.
+    """
+
+    static: torch.Tensor
+    wrist: torch.Tensor
+    states: torch.Tensor
+    actions: torch.Tensor
+    text: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What the network expects of every unit of a batch of windows.
+
+    arm: (B, K, m s, 6) in (-1, 1). gripper_logit: (B, K, m s); its sigmoid is the chance of class 1.
+    images: (B, K, n, 2, P, C) normalised pixels, static view first, or None without image prediction.
+    arm_state, gripper_state_logit: (B, K, n, 6), (B, K, n), or None without state prediction.
+    """
+
+    arm: torch.Tensor
+    gripper_logit: torch.Tensor
+    images: torch.Tensor | None
+    arm_state: torch.Tensor | None
+    gripper_state_logit: torch.Tensor | None
+
+
+class WorldAgen(nn.Module):
+    """The network of one configuration, with fresh random weights from torch's global generator."""
+
+    mask: torch.Tensor
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = Layout.of(config)
+        hidden, width = config.hidden, config.vision.width
+        self.text = build_text(config.text)
+        self.vision = build_vision(config.vision)
+        self.resampler = Resampler(config.resampler, width)
+        self.text_projector = nn.Linear(config.text.width, hidden)
+        self.state_encoder = PoseAndGripperEncoder(hidden)
+        self.action_encoder = PoseAndGripperEncoder(hidden)
+        self.latent_projectors = nn.ModuleDict({view: nn.Linear(width, hidden) for view in VIEWS})
+        self.cls_projectors = nn.ModuleDict({view: nn.Linear(width, hidden) for view in VIEWS})
+        self.position = nn.Parameter(torch.empty(hidden))  # one vector for every token of every unit
+        self.input_norm = nn.LayerNorm(hidden)
+        self.backbone = build_backbone(config.backbone, hidden)
+        self.action_tokens = nn.Parameter(
+            torch.empty(config.action_steps * (1 if config.shared_action_token else config.rows), hidden)
+        )
+        self.action_head = ArmAndGripperHead(hidden)
+        self.state_head = ArmAndGripperHead(hidden)  # as published, there even when states are not predicted
+        if config.state_prediction:
+            self.state_token = nn.Parameter(torch.empty(hidden))
+        if config.image_prediction:
+            self.image_tokens = nn.Parameter(torch.empty(len(VIEWS) * config.image_head.tokens, hidden))
+            self.image_head = ImageHead(config.image_head, hidden)
+        self.register_buffer("mask", torch.from_numpy(build_mask(self.layout, config.goal_attention)), persistent=False)
+        self._initialise()
+
+    def forward(self, windows: Windows) -> Predictions:
+        """The whole network on whole windows, every token computed."""
+        return self.predict_from(self.encode(windows))
+
+    def encode(self, windows: Windows) -> dict[Group, torch.Tensor]:
+        """Tokens of the context groups, before the position vector: group -> (B, K, count, D)."""
+        units = self.config.units
+        latents, cls = self.encode_frames(windows.static.flatten(0, 1), windows.wrist.flatten(0, 1))
+        return {
+            Group.TEXT: self.text_projector(windows.text)[:, None, None].expand(-1, units, -1, -1),
+            Group.STATE: self.state_encoder(windows.states).unflatten(1, (units, -1)),
+            Group.ACTION: self.action_encoder(windows.actions).unflatten(1, (units, -1)),
+            Group.LATENT: latents.reshape(len(windows.states), units, -1, self.config.hidden),
+            Group.CLS: cls.reshape(len(windows.states), units, -1, self.config.hidden),
+        }
+
+    def predict_from(self, context: Mapping[Group, torch.Tensor]) -> Predictions:
+        """Predictions from the context tokens of `encode`, for callers that keep encoded frames."""
+        batch = len(context[Group.TEXT])
+        prompts = {group: tokens.expand(batch, self.config.units, -1, -1) for group, tokens in self.prediction_tokens().items()}
+        tokens = torch.cat([{**context, **prompts}[group] for group in Group], dim=2).flatten(1, 2)  # (B, L, D)
+        positions = torch.arange(self.layout.length, device=tokens.device)
+        hidden = self.backbone(self.settle(tokens), self.mask, positions).unflatten(1, (self.config.units, -1))
+        return self._read(hidden)
+
+    def encode_text(self, instructions: Sequence[str]) -> torch.Tensor:
+        """B instructions -> (B, D) tokens."""
+        return self.text_projector(self.text(instructions))
+
+    def encode_frames(self, static: torch.Tensor, wrist: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """B pictures of each view, (B, 3, H, H) -> latents (B, 2 q, D) and cls (B, 2, D), static view first."""
+        latents, cls = [], []
+        for view, (patches, summary) in zip(VIEWS, self._see(static, wrist), strict=True):
+            latents.append(self.latent_projectors[view](self.resampler(patches)))
+            cls.append(self.cls_projectors[view](summary))
+        return torch.cat(latents, dim=1), torch.stack(cls, dim=1)
+
+    def prediction_tokens(self) -> dict[Group, torch.Tensor]:
+        """The learned tokens of one unit, before the position vector: group -> (count, D)."""
+        config = self.config
+        empty = self.position.new_empty(0, config.hidden)
+        return {
+            Group.IMAGE_PREDICTION: self.image_tokens.repeat(config.frames, 1) if config.image_prediction else empty,
+            Group.STATE_PREDICTION: self.state_token.expand(config.frames, -1) if config.state_prediction else empty,
+            Group.ACTION_PREDICTION: self.action_tokens.repeat(config.rows if config.shared_action_token else 1, 1),
+        }
+
+    def settle(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The last step before the backbone, the same for every token: add the position vector, normalise."""
+        return self.input_norm(tokens + self.position)
+
+    def attend(
+        self,
+        tokens: torch.Tensor,
+        indices: torch.Tensor,
+        memory: Memory | None = None,
+        remembered: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Run the backbone on some settled tokens of the window, the others left out: (B, T, D) -> (B, T, D).
+
+        indices: (T,) window indices of the tokens. memory: keys and values of earlier tokens, extended by this call.
+        remembered: (S,) window indices of the tokens already in memory.
+        """
+        columns = indices if remembered is None else torch.cat([remembered, indices])
+        mask = self.mask[indices][:, columns]
+        return self.backbone(tokens, mask, indices, memory)
+
+    def _see(self, static: torch.Tensor, wrist: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Patch tokens and cls of both views; one batch where the views have the same size."""
+        with torch.set_grad_enabled(self.config.vision.trained and torch.is_grad_enabled()):
+            if static.shape != wrist.shape:
+                return [self.vision(static), self.vision(wrist)]
+            patches, cls = self.vision(torch.cat([static, wrist]))
+            return list(zip(patches.chunk(2), cls.chunk(2), strict=True))
+
+    def _read(self, hidden: torch.Tensor) -> Predictions:
+        """(B, K, unit length, D) backbone outputs -> predictions."""
+        spans = {group: hidden[:, :, self.layout.span(group)] for group in PREDICTION_GROUPS}
+        arm, gripper_logit = self.action_head(spans[Group.ACTION_PREDICTION])
+        images = arm_state = gripper_state_logit = None
+        if self.config.image_prediction:
+            images = self.paint(spans[Group.IMAGE_PREDICTION])
+        if self.config.state_prediction:
+            arm_state, gripper_state_logit = self.state_head(spans[Group.STATE_PREDICTION])
+        return Predictions(arm, gripper_logit, images, arm_state, gripper_state_logit)
+
+    def paint(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., n 2 tokens, D) outputs of image-prediction tokens -> (..., n, 2, P, C)."""
+        return self.image_head(hidden.unflatten(-2, (self.config.frames, len(VIEWS), -1)))
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Linear layers Xavier-uniform without bias, LayerNorms plain, learned vectors as published."""
+        for name, module in self.named_modules():
+            if name.startswith("text."):
+                continue
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.position, std=0.02)
+        nn.init.zeros_(self.action_tokens)
+        if not self.config.shared_action_token:
+            nn.init.normal_(self.action_tokens, std=0.02)
+        if self.config.state_prediction:
+            nn.init.zeros_(self.state_token)
+        if self.config.image_prediction:
+            nn.init.zeros_(self.image_tokens)
+            nn.init.normal_(self.image_head.mask_token, std=0.02)

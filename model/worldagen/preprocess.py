@@ -1,0 +1,73 @@
+"""Observation -> the numbers a network was trained on, and painted pictures back again.
+
+Source of the published transform: OpenAI CLIP's image transform (bicubic with antialiasing on the shorter side, centre crop).
+Legend: H x W pixels of a camera picture, S side of the network's square input.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class ImageScaling:
+    """How pictures become numbers. mean, std: per RGB channel of pixels in [0, 1].
+
+    flip_rows: the network was trained on pictures that are upside down, as LIBERO renders them; ours are upright.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    flip_rows: bool = False
+
+
+@dataclass(frozen=True)
+class StateScaling:
+    """How a TCP pose becomes numbers: (pose - center) / scale, each (6,) in metres and radians.
+
+    wrap_angles: bring the three differences of angles to [-pi, pi) first. A gripper that points down has a roll on the seam
+    at pi, so a center there keeps neighbours together.
+    """
+
+    center: tuple[float, ...] = (0.0,) * 6
+    scale: tuple[float, ...] = (1.0,) * 6
+    wrap_angles: bool = False
+
+
+def scale_pose(scaling: StateScaling, pose: np.ndarray) -> np.ndarray:
+    """(6,) x, y, z, roll, pitch, yaw -> (6,) as the network was trained on."""
+    difference = np.asarray(pose, dtype=np.float64) - scaling.center
+    if scaling.wrap_angles:
+        difference[3:] = (difference[3:] + np.pi) % (2 * np.pi) - np.pi
+    return difference / scaling.scale
+
+
+def scale_image(scaling: ImageScaling, image: np.ndarray, side: int) -> np.ndarray:
+    """(H, W, 3) uint8, upright RGB -> (3, S, S) float32."""
+    if scaling.flip_rows:
+        image = image[::-1]
+    square = np.asarray(_shrink_and_crop(Image.fromarray(np.ascontiguousarray(image)), side), dtype=np.float32)
+    normalised = (square / 255.0 - _float32(scaling.mean)) / _float32(scaling.std)
+    return normalised.transpose(2, 0, 1)
+
+
+def restore_image(scaling: ImageScaling, picture: np.ndarray) -> np.ndarray:
+    """The way back for a painted picture: (S, S, 3) normalised -> (S, S, 3) uint8, upright RGB."""
+    pixels = (picture * _float32(scaling.std) + _float32(scaling.mean)) * 255.0
+    pixels = pixels.clip(0, 255).round().astype(np.uint8)
+    return pixels[::-1].copy() if scaling.flip_rows else pixels
+
+
+def _float32(channels: tuple[float, float, float]) -> np.ndarray:
+    return np.asarray(channels, dtype=np.float32)
+
+
+def _shrink_and_crop(image: Image.Image, side: int) -> Image.Image:
+    """Resize the shorter side to `side` (bicubic, antialiased, longer side rounded down), then crop the centre."""
+    width, height = image.size
+    shorter = min(width, height)
+    width, height = int(side * width / shorter), int(side * height / shorter)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))

@@ -1,0 +1,228 @@
+"""The running network: observations in, action chunks and expected pictures out, no work done twice.
+
+Equal to evaluating the whole network twice per decision, as published, because
+- a frame is encoded once: encoders see one picture at a time, so its tokens are kept until the window has slid past it;
+- an instruction is encoded once;
+- units that would only be padding, prediction tokens that nobody reads, and the newest unit's own actions (which its
+  action prediction may not see) are left out, the others keeping their positions;
+- the world pass goes on from the keys and values of the action pass, adding only the chosen actions and the image tokens;
+- pictures are painted only when they are asked for.
+
+Legend: K units, n frames and m rows per unit, D token width.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from worldagen.conventions import decode_actions, encode_state
+from worldagen.errors import BadInstruction, BadObservation, ConfigError, PredictionUnavailable
+from worldagen.history import (
+    HISTORY_MODES,
+    HistoryMode,
+    context_indices,
+    past_chunks,
+    sampled_frames,
+    world_pass_extends_action_pass,
+)
+from worldagen.network.backbone import Memory
+from worldagen.network.config import VIEWS, find_preset
+from worldagen.network.heads import join_patches
+from worldagen.network.layout import Group
+from worldagen.network.worldagen import WorldAgen
+from worldagen.policy_conventions import PolicyConventions, find_preset_conventions
+from worldagen.preprocess import restore_image, scale_image, scale_pose
+from worldagen.types import ActionChunk, Observation
+
+
+@dataclass(frozen=True, eq=False)
+class _Decision:
+    """What the world model needs of the last decision.
+
+    step: t. memory, remembered: keys and values of the action pass and the window indices of their tokens.
+    """
+
+    step: int
+    memory: Memory
+    remembered: torch.Tensor
+
+
+class NetworkPolicy:
+    """A Policy over a network. One thread owns it; `reset` comes before the first `act`."""
+
+    def __init__(self, network: WorldAgen, conventions: PolicyConventions, history: HistoryMode = "aligned") -> None:
+        if history not in HISTORY_MODES:
+            raise ConfigError(f"history is {history!r}; choose one of: {', '.join(HISTORY_MODES)}")
+        self.network = network.eval()
+        self.conventions = conventions
+        self.history: HistoryMode = history
+        self.adapter = ""
+        self._text: torch.Tensor | None = None  # (1, D) settled
+        self._forget()
+
+    def reset(self, instruction: str) -> None:
+        """Forget the history and take up a new instruction. Raises BadInstruction, changing nothing, if it has no words."""
+        if not isinstance(instruction, str) or not instruction.strip():
+            raise BadInstruction(f"instruction is {instruction!r}; expected words, or 'no lang' for none")
+        with torch.inference_mode():
+            self._text = self.network.settle(self.network.encode_text([instruction]))
+        self._forget()
+
+    def act(self, observation: Observation, earlier: Sequence[Observation] = ()) -> ActionChunk:
+        """Answer one observation.
+
+        earlier: the m - 1 observations made since the last chunk before this one, oldest first. Only a network with more
+            than one frame per unit needs them; its first decision does without.
+        Raises BadObservation before the history changes, so that the next good observation works.
+        """
+        started_s = time.perf_counter()
+        if self._text is None:
+            raise BadInstruction("act was called before reset; expected an instruction first")
+        chosen = self._choose(observation, earlier)
+        with torch.inference_mode():
+            frames = self._encode(chosen)
+            numbers, decision = self._decide(frames)
+            executed = self._encode_chunk(numbers)
+        chunk = ActionChunk(
+            stamp_ns=observation.stamp_ns,
+            sequence=decision.step,
+            period_s=self.conventions.actions.period_s,
+            convention=self.conventions.actions.name,
+            rows=decode_actions(self.conventions.actions, numbers, observation.state[3:6]),
+            adapter=self.adapter,
+            inference_s=time.perf_counter() - started_s,
+        )
+        # Nothing above has changed the history, and nothing below can fail.
+        self._frames.append(frames)
+        self._executed.append(executed)
+        self._decision, self._pictures = decision, None
+        self._step += 1
+        return chunk
+
+    def predict(self) -> dict[str, np.ndarray]:
+        """The pictures expected once the last chunk has been played: {"static", "wrist"}, each (S, S, 3) uint8, upright.
+
+        With n > 1 the newest frame is given. Raises PredictionUnavailable before the first chunk, or without image prediction.
+        """
+        newest = self.predict_pixels()[-1]
+        return {view: restore_image(self.conventions.image, newest[place]) for place, view in enumerate(VIEWS)}
+
+    def predict_pixels(self) -> np.ndarray:
+        """As `predict`, all frames, in the network's normalised numbers: (n, 2, S, S, 3) float32, static view first."""
+        if not self.network.config.image_prediction:
+            raise PredictionUnavailable("this network was built without image prediction")
+        if self._decision is None:
+            raise PredictionUnavailable("there is no prediction before the first chunk")
+        if self._pictures is None:
+            with torch.inference_mode():
+                patches = self.network.paint(self._imagine(self._decision))[0]  # (n, 2, P, C)
+            pictures = join_patches(patches.float(), self.network.config.image_head.patch).cpu().numpy()
+            self._pictures = pictures
+            return pictures
+        return self._pictures
+
+    def _forget(self) -> None:
+        units = self.network.config.units
+        self._step = 0
+        self._frames: deque[dict[Group, torch.Tensor]] = deque(maxlen=units)  # settled state, latent and cls tokens
+        self._executed: deque[torch.Tensor] = deque(maxlen=units)  # (m, D) settled tokens of the chunks given
+        self._decision: _Decision | None = None
+        self._pictures: np.ndarray | None = None
+
+    def _choose(self, observation: Observation, earlier: Sequence[Observation]) -> list[Observation]:
+        """The n observations of the newest unit, oldest first."""
+        for candidate in (*earlier, observation):
+            if not isinstance(candidate, Observation):
+                raise BadObservation(f"got a {type(candidate).__name__}; expected an Observation")
+        frames, rows = self.network.config.frames, self.network.config.rows
+        if frames == 1 or self._step == 0:
+            return [observation] * frames
+        if len(earlier) != rows - 1:
+            raise BadObservation(f"got {len(earlier)} earlier observations; this network needs {rows - 1} before the newest")
+        seen = [*earlier, observation]
+        return [seen[index] for index in sampled_frames(frames, rows)]
+
+    def _encode(self, observations: Sequence[Observation]) -> dict[Group, torch.Tensor]:
+        """n observations -> settled tokens, group -> (count, D)."""
+        network, conventions = self.network, self.conventions
+        sizes = network.config.vision
+        static = [scale_image(conventions.image, seen.static_image, sizes.static_size) for seen in observations]
+        wrist = [scale_image(conventions.image, seen.wrist_image, sizes.wrist_size) for seen in observations]
+        latents, cls = network.encode_frames(self._tensor(static), self._tensor(wrist))
+        states = network.state_encoder(self._tensor([self._state_numbers(seen.state) for seen in observations]))
+        tokens = {Group.STATE: states, Group.LATENT: latents.flatten(0, 1), Group.CLS: cls.flatten(0, 1)}
+        return {group: network.settle(token) for group, token in tokens.items()}
+
+    def _state_numbers(self, state: np.ndarray) -> np.ndarray:
+        """Our (7,) state -> the network's: scaled pose, gripper -1 or +1."""
+        gripper = encode_state(self.conventions.actions, state)[6]
+        return np.append(scale_pose(self.conventions.state, state[:6]), 1.0 if gripper > 0 else -1.0)
+
+    def _encode_chunk(self, numbers: np.ndarray) -> torch.Tensor:
+        """(m, 7) network actions -> (m, D) settled tokens."""
+        return self.network.settle(self.network.action_encoder(self._tensor(numbers)))
+
+    def _decide(self, frames: dict[Group, torch.Tensor]) -> tuple[np.ndarray, _Decision]:
+        """The action pass: tokens of the newest unit -> (m, 7) network actions, and what the world pass needs."""
+        layout = self.network.layout
+        newest = min(self._step, self.network.config.units - 1)
+        context = self._context([*self._frames, frames][-newest - 1 :], past_chunks(list(self._executed), newest, self.history))
+        prompts = self.network.settle(self.network.prediction_tokens()[Group.ACTION_PREDICTION])
+        indices = np.concatenate([context_indices(layout, newest), layout.indices(newest, [Group.ACTION_PREDICTION])])
+        decision = _Decision(self._step, Memory(), torch.from_numpy(indices).to(prompts.device))
+        hidden = self.network.attend(torch.cat([context, prompts])[None], decision.remembered, decision.memory)
+        arm, gripper_logit = self.network.action_head(hidden[0, -len(prompts) :])
+        return self._action_numbers(arm, gripper_logit), decision
+
+    def _action_numbers(self, arm: torch.Tensor, gripper_logit: torch.Tensor) -> np.ndarray:
+        """Outputs of the action head -> (m, 7): arm in (-1, 1), gripper -1 or +1; the first prediction step of each row."""
+        steps = self.network.config.action_steps
+        closed_or_open = torch.where(gripper_logit.sigmoid() > self.conventions.gripper_threshold, 1.0, -1.0)
+        numbers = torch.cat([arm, closed_or_open[:, None].to(arm.dtype)], dim=1)[::steps].float().cpu().numpy()
+        # The published evaluation executes, and remembers, chunks in half precision.
+        return numbers.astype(np.float16).astype(np.float32) if self.history == "reference" else numbers
+
+    def _imagine(self, decision: _Decision) -> torch.Tensor:
+        """The world pass: outputs (1, n 2 tokens, D) of the newest unit's image-prediction tokens."""
+        layout, units = self.network.layout, self.network.config.units
+        newest = min(decision.step, units - 1)
+        prompts = self.network.settle(self.network.prediction_tokens()[Group.IMAGE_PREDICTION])
+        tokens = torch.cat([self._executed[-1], prompts])
+        indices = layout.indices(newest, [Group.ACTION, Group.IMAGE_PREDICTION])
+        memory, remembered = decision.memory, decision.remembered
+        if not world_pass_extends_action_pass(decision.step, units, self.history):
+            context = self._context(list(self._frames)[-newest - 1 :], list(self._executed)[:newest])
+            tokens, indices = torch.cat([context, tokens]), np.concatenate([context_indices(layout, newest), indices])
+            memory, remembered = Memory(), remembered[:0]
+        place = torch.from_numpy(indices).to(tokens.device)
+        return self.network.attend(tokens[None], place, memory, remembered)[:, -len(prompts) :]
+
+    def _context(self, frames: Sequence[dict[Group, torch.Tensor]], chunks: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Settled tokens of `context_indices`, in that order: (T, D). One chunk fewer than frames."""
+        assert self._text is not None
+        pieces = []
+        for unit, frame in enumerate(frames):
+            own = [chunks[unit]] if unit < len(chunks) else []
+            pieces += [self._text, frame[Group.STATE], *own, frame[Group.LATENT], frame[Group.CLS]]
+        return torch.cat(pieces)
+
+    def _tensor(self, numbers: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+        """numpy -> the network's device and type."""
+        position = self.network.position
+        return torch.from_numpy(np.asarray(numbers, dtype=np.float32)).to(position.device, position.dtype)
+
+
+def make_policy(preset: str, seed: int = 0, threads: int = 1, history: HistoryMode = "aligned") -> NetworkPolicy:
+    """A policy of that preset with random weights: the same seed gives the same chunks, bit for bit, in any process.
+
+    threads: CPU threads of torch for the whole process; part of what makes two runs equal.
+    """
+    torch.set_num_threads(threads)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = WorldAgen(find_preset(preset))
+    return NetworkPolicy(network, find_preset_conventions(preset), history)

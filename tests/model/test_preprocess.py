@@ -1,0 +1,55 @@
+"""Pictures and poses become the numbers a checkpoint was trained on, and painted pictures come back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from torchvision.transforms import v2
+
+from worldagen.policy_conventions import PRESET_CONVENTIONS
+from worldagen.preprocess import StateScaling, restore_image, scale_image, scale_pose
+
+CLIP = PRESET_CONVENTIONS["calvin"].image
+
+
+@pytest.mark.parametrize("shape", [(200, 200), (84, 84), (128, 128), (480, 640), (641, 359)])
+def test_images_equal_the_clip_transform(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    published = v2.Compose(
+        [
+            v2.ToPILImage(),
+            v2.Resize(224, interpolation=v2.InterpolationMode.BICUBIC),
+            v2.CenterCrop(224),
+            v2.PILToTensor(),
+        ]
+    )
+    pixels = published(image).numpy() / 255.0
+    expected = (pixels - np.array(CLIP.mean)[:, None, None]) / np.array(CLIP.std)[:, None, None]
+    np.testing.assert_allclose(scale_image(CLIP, image, 224), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("flip_rows", [False, True])
+def test_a_painted_picture_comes_back_upright_in_uint8(flip_rows):
+    scaling = replace(CLIP, flip_rows=flip_rows)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    painted = scale_image(scaling, image, 32).transpose(1, 2, 0)
+    np.testing.assert_array_equal(restore_image(scaling, painted), image)
+
+
+def test_libero_pictures_are_turned_upside_down_as_its_simulator_gives_them():
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    image[0] = 255  # white at the top
+    libero = scale_image(PRESET_CONVENTIONS["libero"].image, image, 8)
+    assert libero[:, -1].min() > libero[:, 0].max()
+
+
+def test_poses_are_raw_unless_the_checkpoint_says_otherwise():
+    pose = np.array([0.4, -0.1, 0.3, 3.1, -0.2, 1.0])
+    np.testing.assert_array_equal(scale_pose(StateScaling(), pose), pose)
+
+
+def test_rolls_on_both_sides_of_the_seam_are_neighbours_once_wrapped():
+    scaling = PRESET_CONVENTIONS["playtable"].state
+    above = scale_pose(scaling, np.array([0, 0, 0, np.pi - 0.01, 0, 0]))
+    below = scale_pose(scaling, np.array([0, 0, 0, -np.pi + 0.01, 0, 0]))
+    np.testing.assert_allclose([above[3], below[3]], [-0.01, 0.01])
