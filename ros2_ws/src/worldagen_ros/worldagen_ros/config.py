@@ -33,7 +33,9 @@ class TimingConfig:
 class RobotConfig:
     """Whose joint states come in. Shared by the policy and the command node."""
 
-    source: str = setting("simulator", "simulator: start sim_node; hardware: drivers run elsewhere", choices=("simulator", "hardware"))
+    source: str = setting(
+        "simulator", "simulator: start sim_node; hardware: drivers run elsewhere", choices=("simulator", "hardware")
+    )
     urdf: str = setting("panda", "a robot this suite ships, or the path of a URDF file")
     tool_frame: str = setting("panda_hand_tcp", "URDF frame whose pose is the robot's state")
     frame_id: str = setting("world", "frame of all poses and motions on the wire")
@@ -48,20 +50,26 @@ class CamerasConfig:
 
     transport: str = setting("raw", "raw: .../image_raw; compressed: .../image_raw/compressed", choices=("raw", "compressed"))
     period_s: float = setting(1 / 30, "time between two pictures, s", low=0.001, high=10.0)
-    max_skew_s: float = setting(0.02, "largest difference of the stamps of pictures and joint state of one decision, s", low=0.0, high=1.0)
+    max_skew_s: float = setting(
+        0.02, "largest difference of the stamps of pictures and joint state of one decision, s", low=0.0, high=1.0
+    )
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
     """What decides."""
 
-    kind: str = setting("expert", "expert: scripted, needs a simulator's state; network: WorldAgen", choices=("expert", "network"))
+    kind: str = setting(
+        "expert", "expert: scripted, needs a simulator's state; network: WorldAgen", choices=("expert", "network")
+    )
     preset: str = setting("playtable", "network preset, used with random weights")
     seed: int = setting(0, "seed of the random weights", low=0)
     threads: int = setting(1, "CPU threads of the network", low=1, high=256)
     rows: int = setting(5, "expert only: rows of one chunk", low=1, high=100)
     replan_rows: int = setting(0, "rows after which a new decision is due; 0: a whole chunk", low=0, high=100)
-    max_gap_s: float = setting(0.5, "a longer gap between two observations breaks the history: the policy starts afresh, s", low=0.0, high=60.0)
+    max_gap_s: float = setting(
+        0.5, "a longer gap between two observations breaks the history: the policy starts afresh, s", low=0.0, high=60.0
+    )
     instruction: str = setting("", "start at once with these words; leave empty on a robot")
 
 
@@ -70,12 +78,21 @@ class CommandConfig:
     """What the robot is told, one row at a time."""
 
     interface: str = setting(
-        "target_pose", "target_pose: PoseStamped; delta_twist: TwistStamped (m/s, rad/s)", choices=("target_pose", "delta_twist")
+        "target_pose",
+        "target_pose: PoseStamped; delta_twist: TwistStamped (m/s, rad/s)",
+        choices=("target_pose", "delta_twist"),
     )
     blend_rows: int = setting(2, "rows over which an overlapping chunk is faded in", low=0, high=20)
     max_chunk_age_s: float = setting(0.5, "older chunks are refused, s", low=0.01, high=10.0)
-    max_state_age_s: float = setting(0.2, "realtime only: with older joint states nothing is commanded, s", low=0.01, high=10.0)
-    period_s: float = setting(1 / 30, "realtime only: time between two commands until a chunk says otherwise, s", low=0.001, high=1.0)
+    max_state_age_s: float = setting(
+        0.2,
+        "after a longer gap in the joint states the commanded pose is forgotten and nothing is commanded, s",
+        low=0.01,
+        high=10.0,
+    )
+    period_s: float = setting(
+        1 / 30, "realtime only: time between two commands until a chunk says otherwise, s", low=0.001, high=1.0
+    )
     limits: LimitsConfig = field(default_factory=LimitsConfig)
 
 
@@ -84,12 +101,16 @@ class SimConfig:
     """The simulator that stands in for robot and cameras."""
 
     environment: str = setting("playtable", "name of a simulator (see worldagen_sim/environment.py)")
-    renderer: str = setting("auto", "auto: GL when there is any, else ray casting", choices=("auto", "egl", "osmesa", "raycast"))
+    renderer: str = setting(
+        "auto", "auto: GL when there is any, else ray casting", choices=("auto", "egl", "osmesa", "raycast")
+    )
     task: str = setting("lift_red_block", "task of the first episode")
     scene: str = setting("A", "scene of the first episode")
     seed: int = setting(0, "seed of the first episode", low=0)
     max_steps: int = setting(360, "control steps until an episode ends", low=1, high=1_000_000)
-    every_picture: bool = setting(False, "lockstep only: publish pictures of every control step, not only those that are answered")
+    every_picture: bool = setting(
+        False, "lockstep only: publish pictures of every control step, not only those that are answered"
+    )
     reset_pause_s: float = setting(1.0, "silence after a reset, longer than any gap a node forgives, s", low=0.6, high=60.0)
 
 

@@ -35,7 +35,9 @@ def decode_image(msg: Image) -> np.ndarray:
             f"{msg.width}x{msg.height} {msg.encoding} with a step of {msg.step} bytes; expected a step of at least {width_bytes}"
         )
     if len(msg.data) < msg.height * msg.step:
-        raise BadObservation(f"{len(msg.data)} bytes; expected height x step = {msg.height} x {msg.step} = {msg.height * msg.step}")
+        raise BadObservation(
+            f"{len(msg.data)} bytes; expected height x step = {msg.height} x {msg.step} = {msg.height * msg.step}"
+        )
     rows = np.frombuffer(msg.data, np.uint8, count=msg.height * msg.step).reshape(msg.height, msg.step)
     pixels = rows[:, :width_bytes].reshape(msg.height, msg.width, channels)
     if channels == 1:

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, PoseStamped, Quaternion, TwistStamped, Vector3
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
+from worldagen.deciding import DecisionLoop
 from worldagen.errors import BadChunk, BadObservation
 from worldagen.poses import Pose
 from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
-from worldagen_msgs.msg import EndEffectorAction, GripperCommand, TaskState
+from worldagen_msgs.msg import EndEffectorAction, GripperCommand, PolicyStatus, TaskState
+from worldagen_sim.episode import Episodes
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -56,10 +57,7 @@ def decode_chunk(msg: ActionChunkMsg, frame_id: str) -> ActionChunk:
     """Message -> our chunk. Raises BadChunk on numbers that are not finite, no rows, a bad period or another frame."""
     if msg.header.frame_id != frame_id:
         raise BadChunk(f"chunk {msg.sequence} moves along the axes of frame {msg.header.frame_id!r}; expected {frame_id!r}")
-    rows = [
-        (*_numbers(row.translation), *_numbers(row.rotation_vector), row.gripper_opening)
-        for row in msg.rows
-    ]
+    rows = [(*_numbers(row.translation), *_numbers(row.rotation_vector), row.gripper_opening) for row in msg.rows]
     return ActionChunk(
         stamp_ns=stamp_to_ns(msg.header.stamp),
         sequence=msg.sequence,
@@ -82,9 +80,7 @@ def encode_pose(pose: Pose, stamp_ns: int, frame_id: str) -> PoseStamped:
 def decode_pose(msg: PoseStamped) -> Pose:
     """Message -> tool pose."""
     orientation = msg.pose.orientation
-    return Pose(
-        np.array(_numbers(msg.pose.position)), np.array([orientation.x, orientation.y, orientation.z, orientation.w])
-    )
+    return Pose(np.array(_numbers(msg.pose.position)), np.array([orientation.x, orientation.y, orientation.z, orientation.w]))
 
 
 def encode_twist(motion: np.ndarray, period_s: float, stamp_ns: int, frame_id: str) -> TwistStamped:
@@ -96,9 +92,11 @@ def encode_twist(motion: np.ndarray, period_s: float, stamp_ns: int, frame_id: s
     return msg
 
 
-def decode_twist(msg: TwistStamped, period_s: float) -> np.ndarray:
-    """Velocity -> the (6,) translation and rotation vector of one period."""
-    return np.array([*_numbers(msg.twist.linear), *_numbers(msg.twist.angular)]) * period_s
+def decode_motion(msg: PoseStamped | TwistStamped, commanded: Pose, period_s: float) -> np.ndarray:
+    """What a motion command asks of an arm whose commanded pose is `commanded`: (6,) translation and rotation vector of a row."""
+    if isinstance(msg, TwistStamped):
+        return np.array([*_numbers(msg.twist.linear), *_numbers(msg.twist.angular)]) * period_s
+    return commanded.row_to(decode_pose(msg))
 
 
 def encode_gripper(opening: float, stamp_ns: int, frame_id: str) -> GripperCommand:
@@ -108,9 +106,7 @@ def encode_gripper(opening: float, stamp_ns: int, frame_id: str) -> GripperComma
 
 def encode_joints(names: tuple[str, ...], positions: np.ndarray, velocities: np.ndarray, stamp_ns: int) -> JointState:
     """(J,) rad or m, and per second -> message."""
-    return JointState(
-        header=header(stamp_ns, ""), name=list(names), position=positions.tolist(), velocity=velocities.tolist()
-    )
+    return JointState(header=header(stamp_ns, ""), name=list(names), position=positions.tolist(), velocity=velocities.tolist())
 
 
 def decode_joints(msg: JointState) -> tuple[tuple[str, ...], np.ndarray]:
@@ -124,17 +120,47 @@ def decode_joints(msg: JointState) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(msg.name), positions
 
 
-def decode_values(msg: TaskState) -> Mapping[str, float]:
-    """A simulator's named numbers."""
-    return dict(zip(msg.names, msg.values, strict=True))
+def encode_status(loop: DecisionLoop, missing: str, detail: str) -> PolicyStatus:
+    """What the policy is doing -> message (header set by the caller). missing: inputs it waits for; detail: why it is idle."""
+    last = loop.last
+    waiting_or_running = PolicyStatus.WAITING if missing else PolicyStatus.RUNNING
+    return PolicyStatus(
+        state=waiting_or_running if loop.instruction else PolicyStatus.IDLE,
+        instruction=loop.instruction,
+        policy=loop.decider.name,
+        checkpoint=loop.decider.source,
+        adapter_id=last.adapter if last else "",
+        decisions=loop.decisions,
+        last_inference_time=last.inference_s if last else 0.0,
+        detail=missing if loop.instruction else detail,
+    )
 
 
-def tool_row(start: Pose, end: Pose) -> np.ndarray:
-    """The (6,) motion from one pose to another; a quaternion that is not of length one is refused with BadChunk."""
-    length = float(np.linalg.norm(end.quaternion))
-    if not np.isfinite(end.position).all() or not abs(length - 1.0) < 1e-3:
-        raise BadChunk(f"target pose {end.position.tolist()} with a quaternion of length {length:.4f}; expected finite, length 1")
-    return start.row_to(Pose(end.position, Rotation.from_quat(end.quaternion).as_quat()))
+def encode_task_state(episodes: Episodes) -> TaskState:
+    """Where an episode stands -> message (header set by the caller)."""
+    asked, state = episodes.assignment, episodes.state
+    values = {} if state is None else state.values
+    return TaskState(
+        episode=episodes.count,
+        status=int(episodes.status),
+        environment=episodes.environment.name,
+        task=asked.task,
+        scene=asked.scene,
+        seed=asked.seed,
+        instruction=asked.instruction,
+        steps=episodes.steps,
+        max_steps=asked.max_steps,
+        detail=episodes.detail,
+        names=list(values),
+        values=[float(value) for value in values.values()],
+    )
+
+
+def decode_task_state(msg: TaskState) -> tuple[str, str, Mapping[str, float]]:
+    """Task, instruction and a simulator's named numbers. Raises BadObservation when names and numbers do not match."""
+    if len(msg.names) != len(msg.values):
+        raise BadObservation(f"{len(msg.names)} names with {len(msg.values)} numbers; expected as many as names")
+    return msg.task, msg.instruction, dict(zip(msg.names, msg.values, strict=True))
 
 
 def _numbers(vector: Vector3 | Point) -> tuple[float, float, float]:

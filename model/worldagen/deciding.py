@@ -1,0 +1,90 @@
+"""The decision loop without ROS: sets of samples in, at most one decision at a time in a worker thread, chunks out.
+
+A decision made for an instruction that is over meanwhile is thrown away.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from worldagen.assembly import SampleSet
+from worldagen.schedule import Due, Schedule
+from worldagen.types import ActionChunk
+
+
+class Decider(Protocol):
+    """What decides: the network, a scripted expert. Called from one worker thread only."""
+
+    name: str
+    source: str  # where its weights come from, "" for none
+    streams: tuple[str, ...]  # what it needs of a robot
+
+    def reset(self, instruction: str) -> None:
+        """Forget everything and take up an instruction."""
+        ...
+
+    def decide(self, samples: SampleSet) -> ActionChunk:
+        """Answer one set of samples; raises WorldAgenError and stays usable."""
+        ...
+
+
+class DecisionLoop:
+    """All methods belong to one thread but `on_done`, which the worker calls when `collect` has something to fetch."""
+
+    def __init__(self, decider: Decider, schedule: Schedule, on_done: Callable[[], None]) -> None:
+        self.decider = decider
+        self.instruction = ""
+        self.decisions = 0  # since the last start
+        self._schedule = schedule
+        self._on_done = on_done
+        self._run = 0  # counts starts and stops
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
+        self._job: Future[tuple[int, ActionChunk]] | None = None
+
+    @property
+    def last(self) -> ActionChunk | None:
+        """The newest chunk of this run."""
+        return self._schedule.last
+
+    def start(self, instruction: str) -> None:
+        """Follow an instruction from now on, with an empty history."""
+        self._run += 1
+        self.instruction, self.decisions = instruction, 0
+        self._schedule.start()
+
+    def stop(self) -> None:
+        """Decide nothing until the next start."""
+        self._run += 1
+        self.instruction = ""
+
+    def offer(self, samples: SampleSet) -> Due:
+        """Begin a decision when one is due and none is under way; says what these samples call for."""
+        if not self.instruction or self._job is not None:
+            return Due.WAIT
+        due = self._schedule.due(samples.stamp_ns)
+        if due in (Due.ACT, Due.AFRESH):
+            afresh = due is Due.AFRESH or self._schedule.last is None
+            self._job = self._worker.submit(self._decide, samples, self._run, self.instruction if afresh else None)
+            self._job.add_done_callback(lambda _: self._on_done())
+        return due
+
+    def collect(self) -> ActionChunk | None:
+        """The chunk of a finished decision, or None. Raises the WorldAgenError it ended with; the next one can be good."""
+        if self._job is None or not self._job.done():
+            return None
+        job, self._job = self._job, None
+        run, chunk = job.result()
+        if run != self._run:
+            return None
+        self._schedule.answered(chunk)
+        self.decisions += 1
+        return chunk
+
+    def close(self) -> None:
+        """Wait for the decision under way and end the worker."""
+        self._worker.shutdown()
+
+    def _decide(self, samples: SampleSet, run: int, instruction: str | None) -> tuple[int, ActionChunk]:
+        if instruction is not None:
+            self.decider.reset(instruction)
+        return run, self.decider.decide(samples)

@@ -1,0 +1,69 @@
+"""Start a deployment's nodes, show what they say by name, and stop them cleanly on Ctrl-C.
+
+The counterpart of `ros2 launch worldagen_ros sim.launch.py` for machines without `ros2 launch`.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+
+from worldagen_ros.config import load_deployment
+from worldagen_ros.stack import Ended, Stack
+
+HELP = "start a deployment (sim, sim_realtime, franka, or a YAML file)"
+COLOURS = {"sim": 36, "command": 33, "policy": 35}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("deployment", help="a shipped deployment's name or the path of a YAML file")
+    add_stack_arguments(parser)
+
+
+def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every command that starts a stack takes."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, e.g. sim.scene=D")
+    parser.add_argument("--namespace", default="", help="put all topics under this namespace; two stacks then ignore each other")
+    parser.add_argument("--domain", type=int, default=None, help="ROS domain of the stack, 0 to 101")
+
+
+def parse_overrides(settings: list[str]) -> dict[str, str]:
+    """["a.b=1"] -> {"a.b": "1"}."""
+    return {key: value for key, _, value in (setting.partition("=") for setting in settings)}
+
+
+def printer() -> "LinePrinter":
+    """Where the nodes' lines go."""
+    return LinePrinter(sys.stdout)
+
+
+class LinePrinter:
+    """Prints `[name] line`, whole lines only, coloured on a terminal."""
+
+    def __init__(self, stream) -> None:  # noqa: ANN001 - any text stream
+        self._stream, self._lock, self._colour = stream, threading.Lock(), stream.isatty()
+
+    def __call__(self, name: str, line: str) -> None:
+        tag = f"[{name}]"
+        if self._colour:
+            tag = f"\033[{COLOURS.get(name, 37)}m{tag}\033[0m"
+        with self._lock:
+            print(f"{tag} {line}", file=self._stream, flush=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    config = load_deployment(args.deployment, parse_overrides(args.set))
+    asked_to_stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked_to_stop.set())
+    say = printer()
+    first: Ended | None = None
+    with Stack(config, say, args.namespace, args.domain) as stack:
+        say("up", f"{args.deployment}: {config.timing.mode}; press Ctrl-C to stop")
+        while not asked_to_stop.is_set() and first is None:
+            first = stack.ended()
+            time.sleep(0.1)
+        say("up", f"{first}; stopping the others" if first else "stopping")
+    say("up", "stopped")
+    return first.exit_code if first else 0

@@ -1,0 +1,95 @@
+"""The policy node's senses: subscriptions of the streams a decider needs, decoded, paired by stamp, and watched.
+
+A message that cannot be decoded is dropped, told once in a while and shown in the diagnostics; the node lives on.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from worldagen.assembly import Assembler, SampleSet, StreamWatch
+from worldagen.errors import BadObservation
+from worldagen_msgs.msg import TaskState
+
+from worldagen_ros import images, messages, qos, topics
+from worldagen_ros.config import CamerasConfig, TimingConfig
+from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+
+PERIODS_OF_SILENCE = 1.7  # looked for four times a period, so that the ERROR comes within two
+
+# stream -> topic, message type, decoder, quality of service
+SOURCES: dict[str, tuple[str, Any, Callable[[Any], Any]]] = {
+    "static_camera": (topics.STATIC_IMAGE, Image, images.decode_image),
+    "wrist_camera": (topics.WRIST_IMAGE, Image, images.decode_image),
+    "joint_states": (topics.JOINT_STATES, JointState, messages.decode_joints),
+    "task_state": (topics.TASK_STATE, TaskState, messages.decode_task_state),
+}
+
+QUALITY = {Image: qos.images_in(), CompressedImage: qos.images_in(), JointState: qos.states(), TaskState: qos.LATCHED}
+
+
+class Inputs:
+    """Calls on_sample after every good message; `newest` never hands out a set while a stream is silent."""
+
+    def __init__(
+        self,
+        node: Node,
+        streams: tuple[str, ...],
+        cameras: CamerasConfig,
+        timing: TimingConfig,
+        diagnostics: Diagnostics,
+        on_sample: Callable[[], None],
+    ) -> None:
+        self.streams = streams
+        self._node, self._diagnostics, self._on_sample = node, diagnostics, on_sample
+        self._assembler = Assembler(streams, cameras.max_skew_s)
+        # In lockstep the simulator waits for us: only silence on the wall clock, while it should speak, means anything.
+        live = timing.mode == "realtime"
+        max_age_s = PERIODS_OF_SILENCE * cameras.period_s if live else 2 * timing.answer_timeout_s
+        self._watch = StreamWatch(streams, max_age_s, time.monotonic())
+        node.create_timer(min(cameras.period_s / 4, max_age_s / 4), self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        for stream in streams:
+            topic, kind, decode = SOURCES[stream]
+            if kind is Image and cameras.transport == "compressed":
+                topic, kind, decode = f"{topic}/compressed", CompressedImage, images.decode_compressed
+            node.create_subscription(
+                kind, topic, self._receiver(stream, topic, decode), QUALITY[kind], qos_overriding_options=qos.OVERRIDABLE
+            )
+
+    @property
+    def missing(self) -> str:
+        """Which streams are silent, in words; empty when all speak."""
+        silent = [stream for stream in self.streams if stream in self._watch.lost]
+        return f"silent: {', '.join(silent)}" if silent else ""
+
+    def newest(self) -> SampleSet | None:
+        """The newest samples that belong together, unless a stream is silent: no decision is made from old data."""
+        return None if self._watch.lost else self._assembler.newest()
+
+    def _look(self) -> None:
+        for event in self._watch.check(time.monotonic()):
+            self._node.get_logger().error(
+                f"{event.stream} has been silent for {event.age_s:.2f} s: no decision until it returns"
+            )
+            self._diagnostics.set(event.stream, ERROR, f"silent for {event.age_s:.2f} s")
+            self._assembler.clear()
+
+    def _receiver(self, stream: str, topic: str, decode: Callable[[Any], Any]) -> Callable[[Any], None]:
+        def receive(msg: Any) -> None:
+            try:
+                value = decode(msg)
+            except BadObservation as error:
+                self._node.get_logger().warning(f"dropped a message of {topic}: {error}", throttle_duration_sec=2.0)
+                self._diagnostics.set(stream, WARN, f"dropped a message: {error}")
+                return
+            event = self._watch.heard(stream, time.monotonic())
+            if event is not None:
+                self._node.get_logger().info(f"{stream} is back after {event.age_s:.2f} s")
+            self._diagnostics.set(stream, OK, "fresh")
+            self._assembler.add(stream, messages.stamp_to_ns(msg.header.stamp), value)
+            self._on_sample()
+
+        return receive

@@ -1,0 +1,119 @@
+"""Policy node: observations in, one action chunk out for each that is due. It decides only while it has an instruction.
+
+Callbacks stay short: the decision itself runs in a worker thread (worldagen/deciding.py), on the newest observation there is.
+"""
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from std_msgs.msg import String
+from worldagen.deciding import DecisionLoop
+from worldagen.errors import BadObservation, WorldAgenError
+from worldagen.schedule import Due, Schedule
+from worldagen_msgs.msg import ActionChunk, PolicyStatus
+from worldagen_msgs.srv import ResetPolicy
+
+from worldagen_ros import messages, qos, topics
+from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.deciders import DECIDERS
+from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
+from worldagen_ros.execute_server import ExecuteServer, Result
+from worldagen_ros.inputs import Inputs
+from worldagen_ros.params import read_sections
+from worldagen_ros.runtime import run_node
+
+STATUS_PERIOD_S = 0.25  # also the action's feedback and the resolution of its time limit
+
+
+class PolicyNode(Node):
+    """Decodes, offers, encodes."""
+
+    def __init__(self) -> None:
+        super().__init__("policy", automatically_declare_parameters_from_overrides=True)
+        self.timing, self.robot, self.cameras, self.config = read_sections(
+            self, DeploymentConfig(), ("timing", "robot", "cameras", "policy")
+        )
+        decided = self.create_guard_condition(self.on_decided)
+        self.loop = DecisionLoop(
+            DECIDERS[self.config.kind](self.config, self.robot),
+            Schedule(self.config.replan_rows, self.config.max_gap_s),
+            on_done=decided.trigger,
+        )
+        self.detail = "no instruction yet"
+        self.told = PolicyStatus()
+        self.diagnostics = Diagnostics(self)
+        self.chunks = self.create_publisher(ActionChunk, topics.ACTION_CHUNK, qos.CHUNKS)
+        self.status = self.create_publisher(PolicyStatus, topics.POLICY_STATUS, qos.LATCHED)
+        self.inputs = Inputs(self, self.loop.decider.streams, self.cameras, self.timing, self.diagnostics, self.on_sample)
+        self.execute = ExecuteServer(self, self.start, self.stop, lambda: self.loop.decisions)
+        self.create_service(ResetPolicy, topics.RESET_POLICY, self.on_reset)
+        self.create_subscription(String, topics.INSTRUCTION, self.on_instruction, qos.LATCHED)
+        self.create_timer(STATUS_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.get_logger().info(f"ready: {self.loop.decider.name} {self.loop.decider.source}".rstrip())
+        if self.config.instruction:
+            self.start(self.config.instruction)
+
+    def start(self, instruction: str) -> None:
+        self.loop.start(instruction)
+        self.get_logger().info(f"following {instruction!r}")
+        self.on_sample()
+        self.report()
+
+    def stop(self, why: str) -> None:
+        self.get_logger().info(f"idle after {self.loop.decisions} decisions: {why}")
+        self.loop.stop()
+        self.detail = why
+        self.report()
+
+    def on_sample(self, repeat: bool = True) -> None:
+        """Something new came, or a decision is done: answer the newest observation if it is due."""
+        samples = self.inputs.newest()
+        due = Due.WAIT if samples is None else self.loop.offer(samples)
+        if due is Due.REPEAT and repeat and self.timing.mode == "lockstep" and self.loop.last:
+            self.chunks.publish(messages.encode_chunk(self.loop.last, self.robot.frame_id))
+
+    def on_decided(self) -> None:
+        try:
+            chunk = self.loop.collect()
+        except BadObservation as error:
+            self.complain(f"dropped an observation: {error}")
+            return
+        except WorldAgenError as error:
+            self.complain(str(error))
+            self.execute.finish(Result.FAULT, str(error))
+            self.stop(str(error))
+            return
+        if chunk is not None:
+            self.chunks.publish(messages.encode_chunk(chunk, self.robot.frame_id))
+            self.diagnostics.set("decision", OK, "deciding", {"inference_ms": f"{chunk.inference_s * 1e3:.1f}"})
+        self.on_sample(repeat=False)
+
+    def complain(self, text: str) -> None:
+        self.get_logger().error(text, throttle_duration_sec=2.0)
+        self.diagnostics.set("decision", ERROR, text)
+
+    def report(self) -> None:
+        """Tell the state when it changed, and the action's client several times a second."""
+        self.execute.check(self.inputs.missing or "running")
+        status = messages.encode_status(self.loop, self.inputs.missing, self.detail)
+        status.header = self.told.header
+        if status != self.told:
+            status.header = messages.header(self.get_clock().now().nanoseconds, self.robot.frame_id)
+            self.told = status
+            self.status.publish(status)
+
+    def on_instruction(self, msg: String) -> None:
+        self.execute.finish(Result.REPLACED, "another instruction took over")
+        if msg.data.strip():
+            self.start(msg.data)
+        elif self.loop.instruction:
+            self.stop("an empty instruction")
+
+    def on_reset(self, request: ResetPolicy.Request, response: ResetPolicy.Response) -> ResetPolicy.Response:
+        self.execute.finish(Result.REPLACED, "the policy was reset")
+        response.success, response.message = True, f"stopped {self.loop.instruction!r}" if self.loop.instruction else "was idle"
+        self.stop("reset")
+        return response
+
+
+def main() -> None:
+    run_node(PolicyNode)

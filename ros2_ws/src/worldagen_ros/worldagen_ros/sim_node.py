@@ -1,0 +1,80 @@
+"""Simulator node: any Environment appears as cameras, joint states and a clock, and obeys commands like a robot.
+
+When it steps is the business of sim_pacing.py: in lockstep with the answers, or in real time. A reset is followed by a gap in
+time longer than any the other nodes forgive, so that they start afresh.
+"""
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.node import Node
+from worldagen.errors import SimulatorError, WorldAgenError
+from worldagen_msgs.srv import ResetSimulator
+from worldagen_sim.environment import make_environment
+from worldagen_sim.episode import Episodes, Status
+
+from worldagen_ros import messages, topics
+from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
+from worldagen_ros.params import read_sections
+from worldagen_ros.runtime import run_node
+from worldagen_ros.sim_outputs import SimOutputs
+from worldagen_ros.sim_pacing import PACES
+
+
+class SimNode(Node):
+    """All of the simulator, its GL context included, lives in the executor's thread."""
+
+    def __init__(self) -> None:
+        super().__init__("sim", automatically_declare_parameters_from_overrides=True)
+        self.timing, self.robot, self.sim = read_sections(self, DeploymentConfig(), ("timing", "robot", "sim"))
+        self.episodes = Episodes(make_environment(self.sim.environment, renderer=self.sim.renderer))
+        self.period_s = self.episodes.environment.convention.period_s
+        live = self.timing.mode == "realtime"
+        self.outputs = SimOutputs(self, self.robot.frame_id, self.period_s if live else None)
+        self.diagnostics = Diagnostics(self)
+        self.pace = PACES[self.timing.mode](self)
+        self.create_service(ResetSimulator, topics.RESET_SIMULATOR, self.on_reset)
+        self.begin(self.sim.task, self.sim.scene, self.sim.seed, self.sim.max_steps)
+
+    def begin(self, task: str, scene: str, seed: int, max_steps: int) -> None:
+        self.episodes.begin(task, scene, seed, max_steps)
+        self.get_logger().info(
+            f"episode {self.episodes.count}: {self.episodes.assignment.instruction!r}, scene {scene}, seed {seed}"
+        )
+        self.pace.begin()
+
+    def step(self, motion: PoseStamped | TwistStamped | None, opening: float) -> bool:
+        """One control step toward a command; False when the simulator could not go on."""
+        commanded = self.episodes.commanded_pose
+        row = np.zeros(6) if motion is None else messages.decode_motion(motion, commanded, self.period_s)
+        self.episodes.step(np.append(row, opening))
+        failed = self.episodes.status is Status.FAILED
+        self.diagnostics.set("episode", ERROR if failed else OK, self.episodes.detail or self.episodes.status.name)
+        return not failed
+
+    def show(self, stamp_ns: int, with_pictures: bool) -> None:
+        """Publish the present instant."""
+        pictures = self.episodes.environment.render() if with_pictures else {}
+        self.outputs.publish_state(self.episodes.state, messages.encode_task_state(self.episodes), stamp_ns)
+        self.outputs.publish_pictures(pictures, stamp_ns)
+
+    def on_reset(self, request: ResetSimulator.Request, response: ResetSimulator.Response) -> ResetSimulator.Response:
+        asked = self.episodes.assignment
+        steps = request.max_steps or self.sim.max_steps
+        try:
+            if request.state:
+                raise SimulatorError(f"{self.sim.environment} cannot start from a stored state; give a seed")
+            self.begin(request.task or asked.task, request.scene or asked.scene, request.seed, steps)
+            response.success, response.message = True, self.episodes.assignment.instruction
+        except WorldAgenError as error:
+            response.message = str(error)
+        response.episode = self.episodes.count
+        return response
+
+    def destroy_node(self) -> None:
+        self.episodes.environment.close()
+        super().destroy_node()
+
+
+def main() -> None:
+    run_node(SimNode)

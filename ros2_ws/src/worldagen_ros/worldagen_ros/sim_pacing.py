@@ -1,0 +1,119 @@
+"""When the simulator steps: in lockstep with the answers it gets, or in real time with the newest command."""
+
+import time
+from typing import TYPE_CHECKING
+
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.clock import Clock, ClockType
+from worldagen_msgs.msg import ActionChunk, GripperCommand
+from worldagen_sim.episode import Status
+from worldagen_sim.lockstep import LockStep
+
+from worldagen_ros import qos, topics
+from worldagen_ros.messages import stamp_to_ns
+
+if TYPE_CHECKING:
+    from worldagen_ros.sim_node import SimNode
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+
+
+class LockstepPace:
+    """Publishes an observation, waits for its chunk, plays each row when its command comes. Makes the clock.
+
+    The clock never runs back: every episode begins a pause after the last instant of the one before.
+    """
+
+    def __init__(self, node: "SimNode") -> None:
+        self.node = node
+        self.lockstep = LockStep()
+        self.base_ns = 0  # stamp of the episode's first instant
+        self.now_ns = 0
+        self.awake_s = 0.0  # monotonic time of the newest progress
+        node.create_subscription(ActionChunk, topics.ACTION_CHUNK, self.on_chunk, qos.CHUNKS)
+        node.create_subscription(PoseStamped, topics.TARGET_POSE, self.on_motion, qos.commands(None))
+        node.create_subscription(TwistStamped, topics.DELTA_TWIST, self.on_motion, qos.commands(None))
+        node.create_subscription(GripperCommand, topics.GRIPPER_COMMAND, self.on_gripper, qos.commands(None))
+        node.create_timer(node.timing.answer_timeout_s / 2, self.nudge, clock=STEADY)
+
+    def begin(self) -> None:
+        self.base_ns = self.now_ns = self.now_ns + round(self.node.sim.reset_pause_s * 1e9)
+        self.observe()
+
+    def observe(self) -> None:
+        self.awake_s = time.monotonic()
+        self.node.show(self.now_ns, with_pictures=True)
+        self.lockstep.observed(self.now_ns)
+        self.advance()
+
+    def on_chunk(self, msg: ActionChunk) -> None:
+        self.lockstep.offer_chunk(stamp_to_ns(msg.header.stamp), len(msg.rows))
+        self.advance()
+
+    def on_motion(self, msg: PoseStamped | TwistStamped) -> None:
+        self.lockstep.offer_motion(stamp_to_ns(msg.header.stamp), msg)
+        self.advance()
+
+    def on_gripper(self, msg: GripperCommand) -> None:
+        self.lockstep.offer_opening(stamp_to_ns(msg.header.stamp), msg.opening)
+        self.advance()
+
+    def advance(self) -> None:
+        """Play one step if all it needs has come."""
+        episodes = self.node.episodes
+        command = self.lockstep.take() if episodes.status is Status.RUNNING else None
+        if command is None or not self.node.step(command.motion, command.opening):
+            return
+        self.awake_s = time.monotonic()
+        self.now_ns = self.base_ns + episodes.state.time_ns
+        if self.lockstep.stepped(self.now_ns) and episodes.status is Status.RUNNING:
+            self.observe()
+        else:
+            self.node.show(self.now_ns, with_pictures=self.node.sim.every_picture)
+
+    def nudge(self) -> None:
+        """When no answer comes, say what is awaited and show the present instant again: it may have been lost."""
+        running = self.node.episodes.status is Status.RUNNING
+        if running and time.monotonic() - self.awake_s > self.node.timing.answer_timeout_s:
+            self.node.get_logger().info(f"waiting for {self.lockstep.waits_for}", throttle_duration_sec=10.0)
+            self.node.show(self.now_ns, with_pictures=self.lockstep.waits_for_chunk)
+
+
+class LivePace:
+    """Steps at the control period, whatever comes; the newest command is obeyed until a newer one comes."""
+
+    def __init__(self, node: "SimNode") -> None:
+        self.node = node
+        self.motion: PoseStamped | TwistStamped | None = None
+        self.opening = 1.0
+        self.begun_ns = 0  # commands stamped before were meant for the last episode
+        self.silent_until_s = 0.0
+        period_s = node.period_s
+        node.create_subscription(PoseStamped, topics.TARGET_POSE, self.on_motion, qos.commands(period_s))
+        node.create_subscription(TwistStamped, topics.DELTA_TWIST, self.on_motion, qos.commands(period_s))
+        node.create_subscription(GripperCommand, topics.GRIPPER_COMMAND, self.on_gripper, qos.commands(period_s))
+        node.create_timer(period_s, self.advance, clock=STEADY)
+
+    def begin(self) -> None:
+        self.motion, self.opening = None, 1.0
+        self.silent_until_s = time.monotonic() + self.node.sim.reset_pause_s
+        self.begun_ns = self.node.get_clock().now().nanoseconds + round(self.node.sim.reset_pause_s * 1e9)
+
+    def on_motion(self, msg: PoseStamped | TwistStamped) -> None:
+        if stamp_to_ns(msg.header.stamp) > self.begun_ns:
+            self.motion = msg
+
+    def on_gripper(self, msg: GripperCommand) -> None:
+        if stamp_to_ns(msg.header.stamp) > self.begun_ns:
+            self.opening = msg.opening
+
+    def advance(self) -> None:
+        if time.monotonic() < self.silent_until_s:
+            return
+        motion, pose = self.motion, isinstance(self.motion, PoseStamped)
+        self.motion = motion if pose else None  # a pose holds until a newer one; a velocity is for one period
+        if self.node.step(motion, self.opening):
+            self.node.show(self.node.get_clock().now().nanoseconds, with_pictures=True)
+
+
+PACES = {"lockstep": LockstepPace, "realtime": LivePace}
