@@ -1,0 +1,77 @@
+"""The six steps in their order, and the one line that a failure ends with."""
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from setup_steps.environment import MakeEnvironment
+from setup_steps.exports import RepairExports
+from setup_steps.layout import Layout, child_environment, read_layout
+from setup_steps.lock import exclusive
+from setup_steps.machine import CheckMachine
+from setup_steps.packages import InstallPackages
+from setup_steps.problem import Problem
+from setup_steps.progress import Progress
+from setup_steps.smoke import SmokeTest
+from setup_steps.step import settle
+from setup_steps.workspace import BuildWorkspace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def set_up(layout: Layout) -> None:
+    environ = child_environment(layout, os.environ)
+    progress = Progress(total=6)
+    started = time.monotonic()
+    with exclusive(layout.root, on_wait=_say_that_we_wait) as lock:
+        steps = (
+            lambda: CheckMachine(layout, environ),
+            lambda: MakeEnvironment(layout, environ),
+            lambda: InstallPackages(layout, environ),
+            lambda: RepairExports(layout, environ),
+            lambda: BuildWorkspace(layout, environ, keep=[lock]),
+            lambda: SmokeTest(layout, environ),
+        )
+        for number, make_step in enumerate(steps, start=1):
+            step = make_step()
+            progress.begin(number, step.name)
+            settle(step, progress)
+    print(f"set up in {time.monotonic() - started:.1f} s; enter with: . scripts/activate", flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    if arguments:
+        return _fail(f"it takes no arguments, but was given {' '.join(arguments)}")
+    signal.signal(signal.SIGTERM, _interrupt)
+    layout = read_layout(ROOT, os.environ)
+    try:
+        set_up(layout)
+    except Problem as problem:
+        return _fail(str(problem))
+    except KeyboardInterrupt:
+        _fail("interrupted; run it again to go on from here")
+        return 130
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"the disk is full at {error.filename or layout.venv}; make room and run scripts/setup again")
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            return _fail(f"{error.filename} may not be written; run as its owner, or name another folder in WORLDAGEN_VENV")
+        raise
+    return 0
+
+
+def _say_that_we_wait() -> None:
+    print("another set-up is at work here; waiting for it to end", flush=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(line: str) -> int:
+    print(f"scripts/setup: {line}", file=sys.stderr)
+    return 1
