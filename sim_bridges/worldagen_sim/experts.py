@@ -60,12 +60,11 @@ def lift_red_block(start: Values, now: Values) -> Goal:
 
 def push_blue_block_left(start: Values, now: Values) -> Goal:
     """Put the closed fingers down on the block's right (+x) side and sweep towards -x, following it sideways."""
-    block, tool, target = _point(now, "blue_block"), _point(now, "tcp"), _point(now, "target")
+    block, target = _point(now, "blue_block"), _point(now, "target")
     yaw, height = _grasp_yaw(now, "blue_block"), now["table_top"] + PUSH_HEIGHT_M
     if start["blue_block_x"] - now["blue_block_x"] > 0.10:
         return Goal(target, now["target_yaw"], CLOSED)
-    is_right = tool[0] > block[0] + 0.03 and abs(tool[1] - block[1]) < 0.02
-    if is_right and tool[2] < height + 0.015:
+    if _stands_right_of_blue_block(now):
         return Goal(np.array([target[0] - 0.1, block[1], height]), yaw, CLOSED)
     right = np.array([block[0] + PUSH_START_M, block[1], height])
     return Goal(_from_above(now, right, BLOCK_CLEARANCE_M), yaw, CLOSED)
@@ -84,11 +83,33 @@ def open_drawer(start: Values, now: Values) -> Goal:
     return Goal(_from_above(now, handle, HANDLE_CLEARANCE_M), HOME_YAW_RAD, OPEN)
 
 
-# task -> its rule and what the closed fingers may carry along
-EXPERTS: dict[str, tuple[Callable[[Values, Values], Goal], str]] = {
-    "lift_red_block": (lift_red_block, "red_block"),
-    "push_blue_block_left": (push_blue_block_left, ""),
-    "open_drawer": (open_drawer, "drawer_handle"),
+def _stands_right_of_blue_block(now: Values) -> bool:
+    block, tool = _point(now, "blue_block"), _point(now, "tcp")
+    is_low = tool[2] < now["table_top"] + PUSH_HEIGHT_M + 0.015
+    return bool(is_low and tool[0] > block[0] + 0.03 and abs(tool[1] - block[1]) < 0.02)
+
+
+def _pushes_blue_block(now: Values) -> bool:
+    return _stands_right_of_blue_block(now) and now["tcp_x"] - now["blue_block_x"] < 0.045
+
+
+def _grips(now: Values) -> bool:
+    return now["gripper_closed_steps"] >= STEPS_TO_GRIP
+
+
+@dataclass(frozen=True)
+class Expert:
+    """rule: (start, now) -> where to go; carries: whether the thing called carried moves with the hand."""
+
+    rule: Callable[[Values, Values], Goal]
+    carried: str
+    carries: Callable[[Values], bool]
+
+
+EXPERTS = {
+    "lift_red_block": Expert(lift_red_block, "red_block", _grips),
+    "push_blue_block_left": Expert(push_blue_block_left, "blue_block", _pushes_blue_block),
+    "open_drawer": Expert(open_drawer, "drawer_handle", _grips),
 }
 
 
@@ -99,7 +120,7 @@ class ExpertPolicy:
         """Take up a task; the next values given are its start. Raises UnknownName."""
         if task_name not in EXPERTS:
             raise UnknownName("expert", task_name, EXPERTS)
-        self._rule, self._carried = EXPERTS[task_name]
+        self._expert = EXPERTS[task_name]
         self._start: Values | None = None
 
     def plan(self, values: Values, rows: int) -> np.ndarray:
@@ -108,8 +129,8 @@ class ExpertPolicy:
             self._start = dict(values)
         now, planned = dict(values), np.empty((rows, 7))
         for index in range(rows):
-            planned[index] = _row_towards(self._rule(self._start, now), now)
-            now = _roll_forward(now, planned[index], self._carried)
+            planned[index] = _row_towards(self._expert.rule(self._start, now), now)
+            now = _roll_forward(now, planned[index], self._expert)
         return planned
 
 
@@ -124,7 +145,7 @@ def _row_towards(goal: Goal, now: Values) -> np.ndarray:
     return np.concatenate([*slowed, [goal.opening]])
 
 
-def _roll_forward(now: Values, row: np.ndarray, carried: str) -> dict[str, float]:
+def _roll_forward(now: Values, row: np.ndarray, expert: Expert) -> dict[str, float]:
     """The state one row later, as far as it can be foreseen without physics."""
     later = dict(now)
     target = _pose(now, "target").moved(row)
@@ -134,11 +155,10 @@ def _roll_forward(now: Values, row: np.ndarray, carried: str) -> dict[str, float
     closed = row[6] <= 0.5
     later["gripper_opening"] = row[6]
     later["gripper_closed_steps"] = now["gripper_closed_steps"] + 1 if closed else 0.0
-    if carried and closed and now["gripper_closed_steps"] >= STEPS_TO_GRIP:
+    if closed and expert.carries(now):
         for axis in "xyz":
-            later[f"{carried}_{axis}"] += later[f"tcp_{axis}"] - now[f"tcp_{axis}"]
-    if carried == "drawer_handle":
-        later["drawer_opening"] += now["drawer_handle_y"] - later["drawer_handle_y"]
+            later[f"{expert.carried}_{axis}"] += later[f"tcp_{axis}"] - now[f"tcp_{axis}"]
+    later["drawer_opening"] += now["drawer_handle_y"] - later["drawer_handle_y"]
     return later
 
 

@@ -3,6 +3,7 @@
 import atexit
 import weakref
 from importlib import import_module
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -17,7 +18,7 @@ class GlRenderer:
 
     def __init__(self, platform: str) -> None:
         largest = max(CAMERAS.values())
-        self._window = import_module(f"mujoco.{platform}").GLContext(largest, largest)
+        self._window: Any = import_module(f"mujoco.{platform}").GLContext(largest, largest)
         self._window.make_current()
         self._context: mujoco.MjrContext | None = None
         # Contexts must go before the interpreter takes the GL library apart, or it prints a traceback.

@@ -10,7 +10,7 @@ import numpy as np
 
 ITERATIONS = 15
 DAMPING = 0.02
-HOME_PULL = 0.05  # share of the way home in the null space, per iteration
+HOME_PULL = 0.1  # share of the way home, in the null space, per solve
 POSITION_TOLERANCE_M = 1e-5
 ROTATION_TOLERANCE_RAD = 1e-4
 
@@ -30,17 +30,19 @@ class InverseKinematics:
     def solve(self, position_m: np.ndarray, quaternion: np.ndarray, start_rad: np.ndarray) -> np.ndarray:
         """Joint angles (7,) that bring the site to position (3,) and orientation (w, x, y, z), as near as limits allow."""
         angles = np.array(start_rad)
+        homeward = HOME_PULL * (self._home - angles)
         for _ in range(ITERATIONS):
             error = self._error(angles, position_m, quaternion)  # (6,)
-            if np.linalg.norm(error[:3]) < POSITION_TOLERANCE_M and np.linalg.norm(error[3:]) < ROTATION_TOLERANCE_RAD:
+            near = np.abs(error[:3]).max() < POSITION_TOLERANCE_M and np.abs(error[3:]).max() < ROTATION_TOLERANCE_RAD
+            if near and not homeward.any():
                 break
             mujoco.mj_comPos(self._model, self._data)
             mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
             jacobian = self._jacobian[:, self._velocities]  # (6, 7)
             inverse = jacobian.T @ np.linalg.inv(jacobian @ jacobian.T + DAMPING**2 * np.eye(6))  # (7, 6)
-            homeward = HOME_PULL * (self._home - angles)
             angles = angles + homeward + inverse @ (error - jacobian @ homeward)
-            angles = np.clip(angles, self._lower, self._upper)
+            angles = np.minimum(np.maximum(angles, self._lower), self._upper)
+            homeward = np.zeros_like(angles)  # once is enough: pulling every time would keep it from converging
         return angles
 
     def _error(self, angles: np.ndarray, position_m: np.ndarray, quaternion: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ Shapes: N rays or pixels of one camera, row by row from the upper left; G geoms.
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import mujoco
 import numpy as np
@@ -22,6 +23,7 @@ LAMP_DISTANCE_M = 30.0
 SHADOW_BIAS_M = 0.004  # a surface must not shadow itself
 SHADOW_CELL_M = 0.02
 SHADOW_CELLS = 256
+CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))  # (8, 3)
 
 
 @dataclass
@@ -87,20 +89,25 @@ class RayCaster:
         in_shade = np.flatnonzero((hits.lamp > 0) & self._mover_cells(data)[backdrop.lamp_cells])
         hits.lamp[in_shade] *= self._lamp_seen(data, backdrop.points_m[in_shade], movers_only=True)
         near = np.flatnonzero(self._mover_pixels(data))
-        geom, distance, _ = _cast(self._model, data, origin, rays[near], movers_only=True)
-        before = near[(geom >= 0) & (distance < hits.distance_m[near])]
-        seen, _ = self._look(data, origin, rays[before])
-        hits.geom[before], hits.normal[before], hits.lamp[before] = seen.geom, seen.normal, seen.lamp
+        geom, distance, normal = _cast(self._model, data, origin, rays[near], movers_only=True)
+        seen = (geom >= 0) & (distance < hits.distance_m[near])
+        points = origin + rays[near[seen]] * distance[seen, None]
+        hits.geom[near[seen]], hits.normal[near[seen]] = geom[seen], normal[seen]
+        hits.lamp[near[seen]] = self._lamp_light(data, points, normal[seen])
         return hits
 
     def _look(self, data: mujoco.MjData, origin_m: np.ndarray, rays: np.ndarray) -> tuple[Hits, np.ndarray]:
         """Cast rays (N, 3) against all geoms: hits, and where they lie (N, 3)."""
         geom, distance, normal = _cast(self._model, data, origin_m, rays, movers_only=False)
         points = origin_m + rays * distance[:, None]
-        lamp = np.maximum(-(normal @ self._model.light_dir[0]), 0.0) * (geom >= 0)
-        towards = np.flatnonzero(lamp > 0)
-        lamp[towards] *= self._lamp_seen(data, points[towards], movers_only=False)
-        return Hits(geom, distance, normal, lamp), points
+        return Hits(geom, distance, normal, self._lamp_light(data, points, normal)), points
+
+    def _lamp_light(self, data: mujoco.MjData, points_m: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """The cosine under which the lamp shines on each point (N, 3) of a surface, 0 in shadow: (N,)."""
+        light = np.maximum(-(normal @ self._model.light_dir[0]), 0.0)
+        towards = np.flatnonzero(light)
+        light[towards] *= self._lamp_seen(data, points_m[towards], movers_only=False)
+        return light
 
     def _lamp_seen(self, data: mujoco.MjData, points_m: np.ndarray, movers_only: bool) -> np.ndarray:
         """Whether nothing stands between the lamp and each point: (N, 3) -> (N,)."""
@@ -110,20 +117,23 @@ class RayCaster:
         return (geom < 0) | (distance > length - SHADOW_BIAS_M)
 
     def _mover_pixels(self, data: mujoco.MjData) -> np.ndarray:
-        """Pixels of the static camera inside the square around some mover's bounding ball, (N,)."""
+        """Pixels of the static camera that some mover may cover, (N,)."""
         pixels, camera = CAMERAS["static"], data.camera("static")
-        places = (data.geom_xpos[self._movers] - camera.xpos) @ camera.xmat.reshape(3, 3)  # (G, 3): right, up, back
-        depth = -places[:, 2]
+        corners = (self._mover_corners(data) - camera.xpos) @ camera.xmat.reshape(3, 3)  # (G, 8, 3): right, up, back
         scale = pixels / 2 / np.tan(np.radians(self._model.camera("static").fovy[0]) / 2)
-        centres = np.stack([-places[:, 1], places[:, 0]], axis=1) / depth[:, None] * scale + pixels / 2  # row, column
-        reach = self._model.geom_rbound[self._movers] / (depth - 0.5) * scale + 2
-        return _stamp(centres, reach, pixels)
+        places = np.stack([-corners[..., 1], corners[..., 0]], axis=-1) / -corners[..., 2:]  # row, column
+        return _stamp(places * scale + pixels / 2, pixels)
 
     def _mover_cells(self, data: mujoco.MjData) -> np.ndarray:
         """Cells of the plane across the lamp's light which some mover may shade, (cells,)."""
-        centres = self._grid_places(data.geom_xpos[self._movers])
-        reach = self._model.geom_rbound[self._movers] / SHADOW_CELL_M + 1.5
-        return _stamp(centres, reach, SHADOW_CELLS)
+        return _stamp(self._grid_places(self._mover_corners(data)), SHADOW_CELLS)
+
+    def _mover_corners(self, data: mujoco.MjData) -> np.ndarray:
+        """Corners of the movers' bounding boxes in the world: (G, 8, 3)."""
+        boxes = self._model.geom_aabb[self._movers]  # (G, 6): centre, half extent
+        corners = boxes[:, None, :3] + boxes[:, None, 3:] * CORNERS
+        turns = data.geom_xmat[self._movers].reshape(-1, 3, 3)
+        return data.geom_xpos[self._movers, None] + corners @ turns.transpose(0, 2, 1)
 
     def _cells(self, points_m: np.ndarray) -> np.ndarray:
         rows, columns = np.clip(self._grid_places(points_m).astype(int), 0, SHADOW_CELLS - 1).T
@@ -176,11 +186,11 @@ def _axes_across(direction: np.ndarray) -> np.ndarray:
     return np.stack([first, np.cross(direction, first)], axis=1)
 
 
-def _stamp(centres: np.ndarray, reach: np.ndarray, cells: int) -> np.ndarray:
-    """Mark squares on a grid: row and column (G, 2), half widths (G,) -> (cells * cells,) bool."""
+def _stamp(places: np.ndarray, cells: int) -> np.ndarray:
+    """Mark on a grid the rectangles around groups of points: row and column (G, 8, 2) -> (cells * cells,) bool."""
     marked = np.zeros((cells, cells), dtype=bool)
-    low = np.clip(np.floor(centres - reach[:, None]), 0, cells).astype(int)
-    high = np.clip(np.ceil(centres + reach[:, None]), 0, cells).astype(int)
-    for (top, left), (bottom, right) in zip(low, high, strict=True):
+    lowest = np.clip(np.floor(places.min(axis=1)) - 1, 0, cells).astype(int)
+    highest = np.clip(np.ceil(places.max(axis=1)) + 1, 0, cells).astype(int)
+    for (top, left), (bottom, right) in zip(lowest, highest, strict=True):
         marked[top:bottom, left:right] = True
     return marked.reshape(-1)

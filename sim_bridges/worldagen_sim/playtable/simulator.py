@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from worldagen.conventions import CONVENTIONS, decode_actions, encode_actions
 from worldagen.errors import SimulatorError
 from worldagen.types import ROW_LENGTH
-from worldagen_sim.environment import SimState, find_task
+from worldagen_sim.environment import SimState, Task, find_task
 from worldagen_sim.playtable.desk import BLOCKS, TABLE_TOP_M
 from worldagen_sim.playtable.inverse_kinematics import InverseKinematics
 from worldagen_sim.playtable.layout import Layout, draw_layout
@@ -22,7 +22,7 @@ from worldagen_sim.playtable.mjcf import PHYSICS_STEP_S, build_mjcf
 from worldagen_sim.playtable.panda import ARM_JOINT_NAMES, FINGER_TRAVEL_M, HOME_RAD, JOINT_NAMES
 from worldagen_sim.playtable.rendering import Renderer
 from worldagen_sim.playtable.scenes import SCENES, SceneParameters, find_scene
-from worldagen_sim.playtable.tasks import TASKS, PlaytableTask
+from worldagen_sim.playtable.tasks import ORACLES, TASKS
 from worldagen_sim.playtable.work_space import WorkSpace
 
 SUBSTEPS = 8  # of 1/240 s: 30 Hz
@@ -33,7 +33,7 @@ class Playtable:
     """A Franka Panda at a table with a drawer and three blocks. See Environment for the protocol."""
 
     name = "playtable"
-    tasks = TASKS
+    tasks: tuple[Task, ...] = TASKS
     scenes = tuple(SCENES)
     convention = CONVENTIONS["calvin"]
 
@@ -46,14 +46,14 @@ class Playtable:
 
     def reset(self, task: str, scene: str, seed: int) -> SimState:
         """Begin an episode; raises UnknownName for a task or scene that does not exist."""
-        chosen_task, chosen_scene = find_task(self, task), find_scene(scene)
+        oracle, chosen_scene = ORACLES[find_task(self, task).name], find_scene(scene)
         layout = draw_layout(seed, chosen_scene)
         self._owner = self._owner or threading.get_ident()
         self._check_thread()
         if chosen_scene != self._scene:
             self._load(chosen_scene)
-        self._task: PlaytableTask = chosen_task  # type: ignore[assignment]
-        self._place(layout)
+        self._done = oracle
+        self._place(layout, chosen_scene)
         for _ in range(SETTLE_STEPS):
             self._advance(self._commanded_rad)
         self._steps, self._closed_steps = 0, 0
@@ -111,7 +111,7 @@ class Playtable:
             self._renderer.load(model)
         self._scene = scene
 
-    def _place(self, layout: Layout) -> None:
+    def _place(self, layout: Layout, scene: SceneParameters) -> None:
         mujoco.mj_resetData(self._model, self._data)
         self._target_m = np.array(layout.tcp_m)
         self._target_turn = Rotation.from_euler("xyz", (np.pi, 0.0, layout.tcp_yaw_rad))
@@ -124,7 +124,7 @@ class Playtable:
         self._data.qpos[self._joint_positions] = (*angles, *fingers)
         self._data.ctrl[:] = (*angles, *fingers)
         for address, (x, y, yaw) in zip(self._block_positions, layout.blocks, strict=True):
-            height = TABLE_TOP_M + self._scene.block_edge_m / 2
+            height = TABLE_TOP_M + scene.block_edge_m / 2
             self._data.qpos[address : address + 7] = (x, y, height, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
         mujoco.mj_forward(self._model, self._data)
 
@@ -160,7 +160,7 @@ class Playtable:
             tcp_pose=np.array([values[f"tcp_{axis}"] for axis in POSE_AXES]),
             target_pose=np.array([values[f"target_{axis}"] for axis in POSE_AXES]),
             gripper_opening=self._opening,
-            success=self._task.done(self._start, values),
+            success=self._done(self._start, values),
             values=values,
         )
 
@@ -185,7 +185,6 @@ class Playtable:
         values["gripper_opening"] = self._opening
         values["gripper_width"] = float(qpos[self._joint_positions[7:]].sum())
         values["gripper_closed_steps"] = float(self._closed_steps)
-        values["block_edge"] = self._scene.block_edge_m
         values["table_top"] = TABLE_TOP_M
         return values
 

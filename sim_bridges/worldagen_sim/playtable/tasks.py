@@ -8,7 +8,6 @@ its picture (and away from the viewer a little), in every scene.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from worldagen_sim.environment import Task
 
@@ -34,15 +33,14 @@ def opened_drawer(start: Values, now: Values) -> bool:
     return now["drawer_opening"] - start["drawer_opening"] > DRAWER_M
 
 
-@dataclass(frozen=True)
-class PlaytableTask(Task):
-    """A task with its oracle: (values at the start, values now) -> done."""
-
-    done: Callable[[Values, Values], bool]
-
-
 TASKS = (
-    PlaytableTask("lift_red_block", "lift the red block", lifted_red_block),
-    PlaytableTask("push_blue_block_left", "push the blue block to the left", pushed_blue_block_left),
-    PlaytableTask("open_drawer", "open the drawer", opened_drawer),
+    Task("lift_red_block", "lift the red block"),
+    Task("push_blue_block_left", "push the blue block to the left"),
+    Task("open_drawer", "open the drawer"),
 )
+# task -> oracle: (values at the start, values now) -> done
+ORACLES: dict[str, Callable[[Values, Values], bool]] = {
+    "lift_red_block": lifted_red_block,
+    "push_blue_block_left": pushed_blue_block_left,
+    "open_drawer": opened_drawer,
+}
