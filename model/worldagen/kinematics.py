@@ -1,0 +1,82 @@
+"""The tool pose from joint positions: what a JointState says in, what a policy's state needs out.
+
+Pinocchio does the work on the robot's URDF. The order of names in a message does not matter, and joints that do not move the
+tool, such as fingers, may be missing.
+"""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pinocchio
+
+from worldagen.errors import BadObservation, ConfigError
+
+# name -> URDF that comes with us; anything else is taken as a path
+ROBOTS = {"panda": "panda.urdf"}
+
+
+def find_robot(robot: str) -> Path:
+    """The URDF of a robot given by name or by path; raises ConfigError when it is neither."""
+    path = Path(str(files("worldagen") / "robots" / ROBOTS[robot])) if robot in ROBOTS else Path(robot)
+    if not path.is_file():
+        raise ConfigError(f"there is no robot {robot!r}; give the path of a URDF or one of: {', '.join(sorted(ROBOTS))}")
+    return path
+
+
+class ForwardKinematics:
+    """Where the tool is in the frame that the base pose is given in. Not thread-safe."""
+
+    def __init__(self, robot: str, tool_frame: str, base_pose: Sequence[float] = (0.0,) * 6) -> None:
+        """robot: a name in ROBOTS or the path of a URDF. base_pose: x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z).
+
+        Raises ConfigError for a robot that cannot be read, a tool frame it does not have, or a base pose that is not 6 numbers.
+        """
+        self._model = _read_urdf(find_robot(robot))
+        self._data = self._model.createData()
+        frames = [frame.name for frame in self._model.frames if frame.type == pinocchio.FrameType.BODY]
+        if tool_frame not in frames:
+            raise ConfigError(f"robot {robot!r} has no frame {tool_frame!r}; its frames are: {', '.join(frames)}")
+        base = np.asarray(base_pose, dtype=np.float64)
+        if base.shape != (6,) or not np.isfinite(base).all():
+            raise ConfigError(f"the base pose is {list(base_pose)}; expected 6 finite numbers: x, y, z, roll, pitch, yaw")
+        self._base = pinocchio.SE3(pinocchio.rpy.rpyToMatrix(base[3:]), base[:3])
+        self._tool = self._model.getFrameId(tool_frame)
+        self.joint_names = self._joints_to_tool()
+
+    def tool_pose(self, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> np.ndarray:
+        """(6,) x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z) from joints in any order.
+
+        Raises BadObservation naming the joints that are missing or not finite, or when names and positions differ in number.
+        """
+        if len(names) != len(positions):
+            raise BadObservation(f"joint state has {len(names)} names and {len(positions)} positions; expected as many of each")
+        given = dict(zip(names, positions, strict=True))
+        missing = [name for name in self.joint_names if name not in given]
+        if missing:
+            raise BadObservation(f"joint state lacks {', '.join(missing)}; it has {', '.join(names) or 'no joint'}")
+        broken = [name for name in self.joint_names if not np.isfinite(given[name])]
+        if broken:
+            raise BadObservation(f"joint state holds positions that are not finite for {', '.join(broken)}")
+        moved = np.zeros(self._model.nv)
+        for name in self.joint_names:
+            moved[self._model.joints[self._model.getJointId(name)].idx_v] = given[name]
+        # By way of integrate, because a joint without limits is kept as cosine and sine.
+        configuration = pinocchio.integrate(self._model, pinocchio.neutral(self._model), moved)
+        pinocchio.forwardKinematics(self._model, self._data, configuration)
+        pose = self._base * pinocchio.updateFramePlacement(self._model, self._data, self._tool)
+        return np.concatenate([pose.translation, pinocchio.rpy.matrixToRpy(pose.rotation)])
+
+    def _joints_to_tool(self) -> tuple[str, ...]:
+        """The joints that move the tool, from the base outwards."""
+        joint = self._model.frames[self._tool].parentJoint
+        supports = [index for index in self._model.supports[joint] if index != 0]  # 0 is the fixed world
+        return tuple(self._model.names[index] for index in supports)
+
+
+def _read_urdf(path: Path) -> pinocchio.Model:
+    try:
+        return pinocchio.buildModelFromUrdf(str(path))
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"{path} cannot be read as a URDF: {error}") from error
