@@ -65,10 +65,14 @@ class StreamEvent:
 
 
 class StreamWatch:
-    """Notices streams that stop. Takes receive times of a monotonic clock in seconds."""
+    """Notices streams that stop. Takes receive times of a monotonic clock in seconds.
 
-    def __init__(self, streams: tuple[str, ...], max_age_s: float, now_s: float) -> None:
+    together: the streams come from a simulator that waits for us, so a stream is lost only when another one speaks on.
+    """
+
+    def __init__(self, streams: tuple[str, ...], max_age_s: float, now_s: float, together: bool = False) -> None:
         self.max_age_s = max_age_s
+        self._together = together
         self._heard_s = dict.fromkeys(streams, now_s)
         self._lost: set[str] = set()
 
@@ -89,12 +93,9 @@ class StreamWatch:
     def check(self, now_s: float) -> list[StreamEvent]:
         """The streams that have fallen silent since the last look."""
         events = []
+        since_s = max(self._heard_s.values()) if self._together else now_s
         for stream, heard_s in self._heard_s.items():
-            if now_s - heard_s > self.max_age_s and stream not in self._lost:
+            if since_s - heard_s > self.max_age_s and stream not in self._lost:
                 self._lost.add(stream)
-                events.append(StreamEvent(stream, lost=True, age_s=now_s - heard_s))
+                events.append(StreamEvent(stream, lost=True, age_s=since_s - heard_s))
         return events
-
-    def age_s(self, stream: str, now_s: float) -> float:
-        """Seconds since the stream last spoke."""
-        return now_s - self._heard_s[stream]

@@ -50,10 +50,14 @@ class ChunkPlayer:
     def offer(self, chunk: ActionChunk) -> None:
         """Take up a newer chunk. Raises BadChunk, and keeps the present plan, when it comes too late to matter."""
         if self._chunk is not None and chunk.sequence != 0 and chunk.stamp_ns < self._chunk.stamp_ns:
-            raise BadChunk(f"chunk {chunk.sequence} answers an older observation than chunk {self._chunk.sequence}, which is playing")
+            raise BadChunk(
+                f"chunk {chunk.sequence} answers an older observation than chunk {self._chunk.sequence}, which is playing"
+            )
         consumed = sum(1 for tick in self._ticks if tick >= chunk.stamp_ns)
         if consumed >= len(chunk.rows):
-            raise BadChunk(f"chunk {chunk.sequence} came too late: {consumed} rows were played since its observation, it has {len(chunk.rows)}")
+            raise BadChunk(
+                f"chunk {chunk.sequence} came too late: {consumed} rows were played since its observation, it has {len(chunk.rows)}"
+            )
         rows = np.array(chunk.rows)
         old = self._rows[self._index : self._index + self._blend_rows]
         new = rows[consumed : consumed + len(old)]

@@ -20,7 +20,10 @@ GROUP = "worldagen.commands"
 
 def find_commands() -> dict[str, str]:
     """Name of each sub-command -> its module."""
-    found = {module.name.replace("_", "-"): f"{commands.__name__}.{module.name}" for module in pkgutil.iter_modules(commands.__path__)}
+    found = {
+        module.name.replace("_", "-"): f"{commands.__name__}.{module.name}"
+        for module in pkgutil.iter_modules(commands.__path__)
+    }
     found.update({entry.name: entry.value for entry in entry_points(group=GROUP)})
     return dict(sorted(found.items()))
 
@@ -30,7 +33,9 @@ def make_parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="worldagen", description="Deploy WorldAgen policies with ROS 2.")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in modules.items():
-        subparser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawTextHelpFormatter)
+        subparser = subparsers.add_parser(
+            name, help=module.HELP, description=module.__doc__, formatter_class=argparse.RawTextHelpFormatter
+        )
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
     return parser

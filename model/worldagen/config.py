@@ -88,7 +88,9 @@ def apply_tree(section: Section, tree: Any, where: str, prefix: str = "") -> Sec
     changes = {}
     for name, value in tree.items():
         if name not in allowed:
-            raise ConfigError(f"{where}: unknown key {prefix}{name}; allowed here: {', '.join(prefix + key for key in allowed)}")
+            raise ConfigError(
+                f"{where}: unknown key {prefix}{name}; allowed here: {', '.join(prefix + key for key in allowed)}"
+            )
         default = getattr(section, name)
         if is_dataclass(default):
             changes[name] = apply_tree(default, value, where, f"{prefix}{name}.")
@@ -104,7 +106,9 @@ def check_leaf(leaf: Leaf, value: Any, where: str) -> Any:
         items = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
         if items is None or len(items) != len(leaf.default):
             raise _refusal(leaf, value, where)
-        return tuple(_check_scalar(leaf, example, item, value, where) for example, item in zip(leaf.default, items, strict=True))
+        return tuple(
+            _check_scalar(leaf, example, item, value, where) for example, item in zip(leaf.default, items, strict=True)
+        )
     return _check_scalar(leaf, leaf.default, value, value, where)
 
 

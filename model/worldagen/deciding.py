@@ -37,6 +37,7 @@ class DecisionLoop:
         self.decisions = 0  # since the last start
         self._schedule = schedule
         self._on_done = on_done
+        self._not_before_ns = 0
         self._run = 0  # counts starts and stops
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._job: Future[tuple[int, ActionChunk]] | None = None
@@ -46,9 +47,10 @@ class DecisionLoop:
         """The newest chunk of this run."""
         return self._schedule.last
 
-    def start(self, instruction: str) -> None:
-        """Follow an instruction from now on, with an empty history."""
+    def start(self, instruction: str, not_before_ns: int = 0) -> None:
+        """Follow an instruction from now on, with an empty history; observations captured before are not answered."""
         self._run += 1
+        self._not_before_ns = not_before_ns
         self.instruction, self.decisions = instruction, 0
         self._schedule.start()
 
@@ -59,7 +61,7 @@ class DecisionLoop:
 
     def offer(self, samples: SampleSet) -> Due:
         """Begin a decision when one is due and none is under way; says what these samples call for."""
-        if not self.instruction or self._job is not None:
+        if not self.instruction or self._job is not None or samples.stamp_ns < self._not_before_ns:
             return Due.WAIT
         due = self._schedule.due(samples.stamp_ns)
         if due in (Due.ACT, Due.AFRESH):

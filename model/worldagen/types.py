@@ -78,7 +78,9 @@ class ActionChunk:
             raise BadChunk(f"chunk rows have shape {rows.shape}; expected (rows >= 1, {ROW_LENGTH})")
         if not np.isfinite(rows).all():
             row, column = np.argwhere(~np.isfinite(rows))[0]
-            raise BadChunk(f"chunk {self.sequence} holds {rows[row, column]} in row {row}, column {column}; expected finite numbers")
+            raise BadChunk(
+                f"chunk {self.sequence} holds {rows[row, column]} in row {row}, column {column}; expected finite numbers"
+            )
         if not self.period_s > 0:
             raise BadChunk(f"chunk {self.sequence} has a row period of {self.period_s} s; expected a positive number")
         object.__setattr__(self, "rows", _frozen(rows))

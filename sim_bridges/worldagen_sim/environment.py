@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
+
 from worldagen.conventions import Convention
 from worldagen.errors import UnknownName
 from worldagen.types import Observation

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+
 from worldagen.errors import SimulatorError
 from worldagen.poses import Pose
-
 from worldagen_sim.environment import Environment, SimState, find_task
 
 

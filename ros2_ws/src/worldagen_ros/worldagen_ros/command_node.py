@@ -9,12 +9,12 @@ import time
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+
 from worldagen.commanding import Command, Commander, CommandState
 from worldagen.errors import BadChunk, WorldAgenError
 from worldagen.kinematics import ForwardKinematics
 from worldagen.poses import Pose
 from worldagen_msgs.msg import ActionChunk, GripperCommand
-
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.command_pacing import PACES
 from worldagen_ros.config import DeploymentConfig
@@ -88,6 +88,7 @@ class CommandNode(Node):
     def release(self, why: str) -> None:
         """The robot was lost or put elsewhere: what was commanded before no longer holds."""
         self.commander.release()
+        self.pace.clear()
         self.measured = self.sent = None
         self.get_logger().warning(f"{why}: nothing is commanded until a new chunk comes")
         self.report(why, WARN)

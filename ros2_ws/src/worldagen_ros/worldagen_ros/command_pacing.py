@@ -4,9 +4,9 @@ import time
 from typing import TYPE_CHECKING
 
 from rclpy.clock import Clock, ClockType
+
 from worldagen.commanding import LockstepAnswers
 from worldagen_msgs.msg import ActionChunk
-
 from worldagen_ros.messages import stamp_to_ns
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ class LockstepPace:
         self.node = node
         self.answers = LockstepAnswers()
         self.newest: ActionChunk | None = None  # may come before the joint states of its instant
+
+    def clear(self) -> None:
+        """The simulator began afresh: what it was owed before, it no longer waits for."""
+        self.answers.clear()
+        self.newest = None
 
     def on_chunk(self, msg: ActionChunk) -> None:
         self.newest = msg
@@ -53,6 +58,9 @@ class LivePace:
             self.timer.timer_period_ns = round(commander.period_s * 1e9)
             self.timer.reset()  # the next rows follow in step with this one
             self.tick()
+
+    def clear(self) -> None:
+        """Nothing is owed in real time."""
 
     def on_state(self) -> None:
         """Joint states wait for the next tick."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
+
 from worldagen.config import load_config, setting
 from worldagen.errors import UnknownName
 from worldagen.limits import LimitsConfig

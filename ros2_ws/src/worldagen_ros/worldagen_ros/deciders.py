@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+
 from worldagen.assembly import SampleSet
 from worldagen.conventions import CONVENTIONS
 from worldagen.deciding import Decider
@@ -15,7 +16,6 @@ from worldagen.errors import UnknownName
 from worldagen.kinematics import ForwardKinematics
 from worldagen.policy import Policy
 from worldagen.types import ActionChunk, Observation
-
 from worldagen_ros.config import PolicyConfig, RobotConfig
 
 

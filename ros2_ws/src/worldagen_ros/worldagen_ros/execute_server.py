@@ -9,18 +9,19 @@ from collections.abc import Callable
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
-from worldagen_msgs.action import ExecuteInstruction
 
+from worldagen_msgs.action import ExecuteInstruction
 from worldagen_ros import topics
+from worldagen_ros.messages import stamp_to_ns
 
 Result = ExecuteInstruction.Result
 
 
 class ExecuteServer:
-    """start(instruction) begins, stop(why) ends what was begun, decisions() counts; all run in the executor's thread."""
+    """start(instruction, not_before_ns) begins, stop(why) ends what was begun, decisions() counts; all run in the executor's thread."""
 
     def __init__(
-        self, node: Node, start: Callable[[str], None], stop: Callable[[str], None], decisions: Callable[[], int]
+        self, node: Node, start: Callable[[str, int], None], stop: Callable[[str], None], decisions: Callable[[], int]
     ) -> None:
         self._node, self._start, self._stop, self._decisions = node, start, stop, decisions
         self._goal: ServerGoalHandle | None = None
@@ -83,7 +84,7 @@ class ExecuteServer:
     def _on_accepted(self, goal: ServerGoalHandle) -> None:
         self._goal = goal
         self._started_ns = self._node.get_clock().now().nanoseconds
-        self._start(goal.request.instruction)
+        self._start(goal.request.instruction, stamp_to_ns(goal.request.not_before))
 
     def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
         # The handle turns to "canceling" after this callback, so the end is settled in the executor's next round.

@@ -9,6 +9,7 @@ import io
 import numpy as np
 from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage, Image
+
 from worldagen.errors import BadObservation
 
 # encoding -> (channels, bytes per channel, where red, green and blue stand)

@@ -10,10 +10,10 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
+
 from worldagen.assembly import Assembler, SampleSet, StreamWatch
 from worldagen.errors import BadObservation
 from worldagen_msgs.msg import TaskState
-
 from worldagen_ros import images, messages, qos, topics
 from worldagen_ros.config import CamerasConfig, TimingConfig
 from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -46,10 +46,9 @@ class Inputs:
         self.streams = streams
         self._node, self._diagnostics, self._on_sample = node, diagnostics, on_sample
         self._assembler = Assembler(streams, cameras.max_skew_s)
-        # In lockstep the simulator waits for us: only silence on the wall clock, while it should speak, means anything.
         live = timing.mode == "realtime"
         max_age_s = PERIODS_OF_SILENCE * cameras.period_s if live else 2 * timing.answer_timeout_s
-        self._watch = StreamWatch(streams, max_age_s, time.monotonic())
+        self._watch = StreamWatch(streams, max_age_s, time.monotonic(), together=not live)
         node.create_timer(min(cameras.period_s / 4, max_age_s / 4), self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         for stream in streams:
             topic, kind, decode = SOURCES[stream]

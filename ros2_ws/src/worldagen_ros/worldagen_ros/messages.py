@@ -7,6 +7,7 @@ from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, PoseStamped, Quaternion, TwistStamped, Vector3
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
+
 from worldagen.deciding import DecisionLoop
 from worldagen.errors import BadChunk, BadObservation
 from worldagen.poses import Pose

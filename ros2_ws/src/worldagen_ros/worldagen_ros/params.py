@@ -9,6 +9,7 @@ from typing import Any
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
 from worldagen.config import Leaf, apply_tree, leaves, nest
 from worldagen.errors import ConfigError
 
@@ -28,7 +29,7 @@ def read_sections(node: Node, defaults: Any, names: tuple[str, ...]) -> tuple[An
     for key in given:
         if key not in known:
             hint = difflib.get_close_matches(key, known, n=1)
-            meant = f"; did you mean {hint[0]}?" if hint else ""
+            meant = f"; did you mean {hint[0]}?" if hint else "."
             raise ConfigError(f"{where}: unknown parameter {key}{meant} Allowed: {', '.join(sorted(known))}")
     settled = defaults
     for key, parameter in given.items():

@@ -6,12 +6,12 @@ Callbacks stay short: the decision itself runs in a worker thread (worldagen/dec
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
+
 from worldagen.deciding import DecisionLoop
 from worldagen.errors import BadObservation, WorldAgenError
 from worldagen.schedule import Due, Schedule
 from worldagen_msgs.msg import ActionChunk, PolicyStatus
 from worldagen_msgs.srv import ResetPolicy
-
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
@@ -52,8 +52,8 @@ class PolicyNode(Node):
         if self.config.instruction:
             self.start(self.config.instruction)
 
-    def start(self, instruction: str) -> None:
-        self.loop.start(instruction)
+    def start(self, instruction: str, not_before_ns: int = 0) -> None:
+        self.loop.start(instruction, not_before_ns)
         self.get_logger().info(f"following {instruction!r}")
         self.on_sample()
         self.report()
@@ -79,8 +79,8 @@ class PolicyNode(Node):
             return
         except WorldAgenError as error:
             self.complain(str(error))
+            self.loop.stop()
             self.execute.finish(Result.FAULT, str(error))
-            self.stop(str(error))
             return
         if chunk is not None:
             self.chunks.publish(messages.encode_chunk(chunk, self.robot.frame_id))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+
 from worldagen.errors import WorldAgenError
 
 

@@ -7,11 +7,9 @@ time longer than any the other nodes forgive, so that they start afresh.
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
+
 from worldagen.errors import SimulatorError, WorldAgenError
 from worldagen_msgs.srv import ResetSimulator
-from worldagen_sim.environment import make_environment
-from worldagen_sim.episode import Episodes, Status
-
 from worldagen_ros import messages, topics
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
@@ -19,6 +17,8 @@ from worldagen_ros.params import read_sections
 from worldagen_ros.runtime import run_node
 from worldagen_ros.sim_outputs import SimOutputs
 from worldagen_ros.sim_pacing import PACES
+from worldagen_sim.environment import make_environment
+from worldagen_sim.episode import Episodes, Status
 
 
 class SimNode(Node):
@@ -47,10 +47,14 @@ class SimNode(Node):
         """One control step toward a command; False when the simulator could not go on."""
         commanded = self.episodes.commanded_pose
         row = np.zeros(6) if motion is None else messages.decode_motion(motion, commanded, self.period_s)
+        before = self.episodes.status
         self.episodes.step(np.append(row, opening))
-        failed = self.episodes.status is Status.FAILED
-        self.diagnostics.set("episode", ERROR if failed else OK, self.episodes.detail or self.episodes.status.name)
-        return not failed
+        status = self.episodes.status
+        if status is not before:
+            end = f"{status.name} after {self.episodes.steps} steps {self.episodes.detail}".rstrip()
+            self.get_logger().info(f"episode {self.episodes.count}: {end}")
+            self.diagnostics.set("episode", ERROR if status is Status.FAILED else OK, end)
+        return status is not Status.FAILED
 
     def show(self, stamp_ns: int, with_pictures: bool) -> None:
         """Publish the present instant."""

@@ -6,11 +6,11 @@ import numpy as np
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
-from worldagen_msgs.msg import TaskState
-from worldagen_sim.environment import SimState
 
+from worldagen_msgs.msg import TaskState
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.images import encode_image
+from worldagen_sim.environment import SimState
 
 
 class SimOutputs:

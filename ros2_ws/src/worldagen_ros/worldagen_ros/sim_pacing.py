@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.clock import Clock, ClockType
-from worldagen_msgs.msg import ActionChunk, GripperCommand
-from worldagen_sim.episode import Status
-from worldagen_sim.lockstep import LockStep
 
+from worldagen_msgs.msg import ActionChunk, GripperCommand
 from worldagen_ros import qos, topics
 from worldagen_ros.messages import stamp_to_ns
+from worldagen_sim.episode import Status
+from worldagen_sim.lockstep import LockStep
 
 if TYPE_CHECKING:
     from worldagen_ros.sim_node import SimNode

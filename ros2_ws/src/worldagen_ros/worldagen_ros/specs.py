@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from worldagen.config import leaves
-
 from worldagen_ros.config import DeploymentConfig
 
 PACKAGE = "worldagen_ros"
@@ -20,7 +19,7 @@ class NodeSpec:
 
 
 NODES = (
-    NodeSpec("sim", "sim_node", ("timing", "robot", "command", "sim")),
+    NodeSpec("sim", "sim_node", ("timing", "robot", "sim")),
     NodeSpec("command", "command_node", ("timing", "robot", "command")),
     NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy")),
 )

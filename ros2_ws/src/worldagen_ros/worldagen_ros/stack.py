@@ -18,8 +18,8 @@ from pathlib import Path
 
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from worldagen.errors import ConfigError
 
+from worldagen.errors import ConfigError
 from worldagen_ros.config import DeploymentConfig, config_folder
 from worldagen_ros.specs import PACKAGE, NodeSpec, flat_parameters, nodes_of, remappings_of
 
@@ -141,7 +141,9 @@ class Stack:
                 time.sleep(0.02)
         for reader in self._readers:
             reader.join(timeout=1.0)
-        if any(process.returncode in (-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT) for process in self._processes.values()):
+        if any(
+            process.returncode in (-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT) for process in self._processes.values()
+        ):
             clean_shared_memory()
         self._folder.cleanup()
 
@@ -154,7 +156,9 @@ class Stack:
 def clean_shared_memory() -> None:
     """Remove the segments of participants that were killed; those of living ones stay."""
     try:
-        subprocess.run(["fastdds", "shm", "clean"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20, check=False)
+        subprocess.run(
+            ["fastdds", "shm", "clean"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"could not remove shared memory of killed nodes ({error}); run: fastdds shm clean", file=sys.stderr)
 

@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
     """What every command that starts a stack takes."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one value, e.g. sim.scene=D")
-    parser.add_argument("--namespace", default="", help="put all topics under this namespace; two stacks then ignore each other")
+    parser.add_argument(
+        "--namespace", default="", help="put all topics under this namespace; two stacks then ignore each other"
+    )
     parser.add_argument("--domain", type=int, default=None, help="ROS domain of the stack, 0 to 101")
 
 
@@ -41,7 +43,7 @@ def printer() -> "LinePrinter":
 class LinePrinter:
     """Prints `[name] line`, whole lines only, coloured on a terminal."""
 
-    def __init__(self, stream) -> None:  # noqa: ANN001 - any text stream
+    def __init__(self, stream) -> None:
         self._stream, self._lock, self._colour = stream, threading.Lock(), stream.isatty()
 
     def __call__(self, name: str, line: str) -> None:

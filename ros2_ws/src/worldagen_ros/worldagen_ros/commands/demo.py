@@ -1,0 +1,165 @@
+"""The whole loop, by itself: three tasks by a scripted expert through ROS, then fifty decisions of the network.
+
+Starts the stack in lockstep without a window, prints a table, writes an MP4 of both cameras and says where.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import rclpy
+
+from worldagen.conventions import CONVENTIONS
+from worldagen.errors import WorldAgenError
+from worldagen_msgs.msg import TaskState
+from worldagen_ros.client import StackClient, StackError
+from worldagen_ros.config import load_deployment
+from worldagen_ros.stack import Stack, stack_environment
+from worldagen_ros.video import VideoWriter, draw_frame
+from worldagen_ros.view import LiveView
+from worldagen_ros.watching import Watcher
+
+HELP = "run the demonstration: a table of results and an MP4"
+NAMESPACE = "demo"
+SCENE = "A"
+SEED = 1
+EXPERT_TASKS = ("lift_red_block", "push_blue_block_left", "open_drawer")
+NETWORK_TASK = "lift_red_block"
+NETWORK_DECISIONS = 50
+NETWORK_ROWS = 5  # rows of one of its chunks
+OUTCOMES = {TaskState.SUCCEEDED: "succeeded", TaskState.STEP_LIMIT: "step limit", TaskState.FAILED: "simulator failed"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; times in milliseconds."""
+
+    policy: str
+    task: str
+    instruction: str
+    outcome: str
+    steps: int
+    decisions: int
+    latencies: dict[str, float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/demo"), help="folder of the MP4, the logs and the table (default: out/demo)"
+    )
+    parser.add_argument("--view", action="store_true", help="show it live in the Rerun viewer")
+    parser.add_argument("--domain", type=int, default=None, help="ROS domain of the demo, 0 to 101")
+
+
+class Demo:
+    """Runs episodes on one stack after another, into one video."""
+
+    def __init__(self, out: Path, view: LiveView | None) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self._out, self._view = out, view
+        self._video = VideoWriter(out / "demo.mp4", 1 / CONVENTIONS["calvin"].period_s)
+        self._log = (out / "nodes.log").open("w", encoding="utf-8")
+        self._policy = ""  # what decides in the episode that is shown
+
+    @contextmanager
+    def stack(self, deployment: str) -> Iterator[tuple[StackClient, Watcher]]:
+        """A running stack with pictures of every control step, and an eye on it."""
+        config = load_deployment(deployment, {"sim.every_picture": "true", "sim.scene": SCENE})
+        with Stack(config, lambda name, line: print(f"[{name}] {line}", file=self._log, flush=True), NAMESPACE) as stack:
+
+            def watch() -> None:
+                if ended := stack.ended():
+                    raise StackError(f"{ended}; its log is in {self._log.name}")
+
+            client = StackClient(NAMESPACE, watch)
+            try:
+                watcher = Watcher(client, live=False, on_pictures=partial(self._show, client))
+                client.wait_until_ready()
+                yield client, watcher
+            finally:
+                self._policy = ""
+                client.destroy_node()
+
+    def episode(self, client: StackClient, watcher: Watcher, policy: str, task: str, max_steps: int = 0) -> Row:
+        """Run one episode and tell how it went."""
+        watcher.forget()
+        self._policy = policy
+        result = client.run_episode(task, SCENE, SEED, max_steps)
+        state = client.task_state
+        row = Row(
+            policy=policy,
+            task=task,
+            instruction=state.instruction,
+            outcome=OUTCOMES.get(state.status, "stopped"),
+            steps=state.steps,
+            decisions=result.decisions,
+            latencies=watcher.latencies().percentiles_ms(),
+        )
+        print(table_line(row), flush=True)
+        return row
+
+    def close(self) -> Path:
+        """Finish the video; returns its path."""
+        self._video.close()
+        self._log.close()
+        return self._video.path
+
+    def _show(self, client: StackClient, static: np.ndarray, wrist: np.ndarray, stamp_ns: int) -> None:
+        if self._policy == "":
+            return  # the stack's own first episode
+        seconds = (stamp_ns - client.episode_begun_ns) * 1e-9
+        if seconds >= 0:
+            self._video.add(draw_frame(static, wrist, client.task_state.instruction, f"{self._policy}   {seconds:5.2f} s"))
+        if self._view:
+            self._view.pictures(static, wrist, stamp_ns)
+
+
+def table_line(row: Row | None = None) -> str:
+    """One line of the table, or its head."""
+    if row is None:
+        return (
+            f"{'policy':<8} {'task':<21} {'outcome':<11} {'steps':>5} {'decisions':>9}   {'to chunk, ms':>13}   {'to command, ms':>14}\n"
+            + (f"{'':<59}   {'p50':>5} / {'p99':>5}   {'p50':>6} / {'p99':>5}")
+        )
+    ms = row.latencies
+    return (
+        f"{row.policy:<8} {row.task:<21} {row.outcome:<11} {row.steps:>5} {row.decisions:>9}   "
+        f"{ms['chunk_p50_ms']:>5.1f} / {ms['chunk_p99_ms']:>5.1f}   {ms['command_p50_ms']:>6.1f} / {ms['command_p99_ms']:>5.1f}"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    started = time.monotonic()
+    os.environ.update(stack_environment(os.environ, args.domain))  # this process is a participant too
+    view = LiveView() if args.view else None
+    if view:
+        print(view.how, flush=True)
+    rclpy.init(args=[])
+    demo = Demo(args.out, view)
+    print(
+        f"Scene {SCENE}, seed {SEED}, lockstep. Times run from an observation to its chunk and to its first command.\n\n{table_line()}"
+    )
+    try:
+        with demo.stack("sim") as (client, watcher):
+            rows = [demo.episode(client, watcher, "expert", task) for task in EXPERT_TASKS]
+        with demo.stack("sim_network") as (client, watcher):
+            rows.append(demo.episode(client, watcher, "network", NETWORK_TASK, NETWORK_DECISIONS * NETWORK_ROWS))
+    finally:
+        video = demo.close()
+        rclpy.try_shutdown()
+        if view:
+            view.close()
+    (args.out / "table.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
+    print(f"\nThe network has random weights until a checkpoint is trained: it shows the loop, not skill.\nvideo: {video}")
+    print(f"logs:  {args.out / 'nodes.log'}\ndone in {time.monotonic() - started:.0f} s")
+    failed = [row.task for row in rows if row.policy == "expert" and row.outcome != "succeeded"]
+    if failed:
+        raise WorldAgenError(f"the expert did not succeed in: {', '.join(failed)}; see {args.out / 'nodes.log'}")
+    return 0

@@ -1,0 +1,60 @@
+"""Frames for people: both cameras side by side under a line of text, and an MP4 of them."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+SIDE = 480  # pixels of one camera in the frame
+BAR = 56  # height of the text line
+BACKGROUND, INK, FAINT = (24, 26, 31), (240, 240, 240), (150, 155, 165)
+
+
+def draw_frame(static: np.ndarray, wrist: np.ndarray, instruction: str, note: str) -> np.ndarray:
+    """(H, W, 3) uint8 pictures of any size -> one (BAR + SIDE, 2 * SIDE, 3) uint8 frame."""
+    frame = Image.new("RGB", (2 * SIDE, BAR + SIDE), BACKGROUND)
+    for index, picture in enumerate((static, wrist)):
+        frame.paste(
+            Image.fromarray(np.ascontiguousarray(picture)).resize((SIDE, SIDE), Image.Resampling.BICUBIC), (index * SIDE, BAR)
+        )
+    draw = ImageDraw.Draw(frame)
+    draw.text((14, 16), f"“{instruction}”", fill=INK, font=ImageFont.load_default(22))
+    draw.text((2 * SIDE - 14, 20), note, fill=FAINT, font=ImageFont.load_default(17), anchor="ra")
+    for index, name in enumerate(("static camera", "wrist camera")):
+        draw.text(
+            (index * SIDE + 10, BAR + SIDE - 10),
+            name,
+            fill=INK,
+            font=ImageFont.load_default(15),
+            anchor="ld",
+            stroke_width=2,
+            stroke_fill=BACKGROUND,
+        )
+    return np.asarray(frame)
+
+
+class VideoWriter:
+    """An H.264 MP4 that any player and browser shows. The file is complete after `close`."""
+
+    def __init__(self, path: Path, frames_per_second: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.frames = 0
+        self._container = av.open(str(path), "w")
+        self._stream = self._container.add_stream("libx264", rate=Fraction(frames_per_second).limit_denominator(1000))
+        self._stream.width, self._stream.height, self._stream.pix_fmt = 2 * SIDE, BAR + SIDE, "yuv420p"
+        self._stream.options = {"preset": "veryfast", "crf": "20", "threads": "1"}
+
+    def add(self, frame: np.ndarray) -> None:
+        """Append one frame of draw_frame's size."""
+        for packet in self._stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+            self._container.mux(packet)
+        self.frames += 1
+
+    def close(self) -> None:
+        """Write what is still buffered and the index."""
+        for packet in self._stream.encode():
+            self._container.mux(packet)
+        self._container.close()

@@ -1,0 +1,62 @@
+"""A live view in the Rerun viewer: a window where there is a display, else a page to open from another machine.
+
+The page and its data port listen on the loopback interface only.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import rerun
+
+from worldagen.errors import WorldAgenError
+
+DATA_PORT, PAGE_PORT = 9876, 9090
+
+
+class LiveView:
+    """Shows pictures and numbers as they come. `how` says how to look at it."""
+
+    def __init__(self, data_port: int = DATA_PORT, page_port: int = PAGE_PORT) -> None:
+        self._server: subprocess.Popen[bytes] | None = None
+        rerun.init("worldagen")
+        if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            rerun.spawn(port=data_port)
+            self.how = "the Rerun viewer has opened"
+            return
+        program = shutil.which("rerun") or str(Path(sys.executable).parent / "rerun")
+        try:
+            self._server = subprocess.Popen(
+                [program, "--serve-web", "--bind", "127.0.0.1", "--port", str(data_port), "--web-viewer-port", str(page_port)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise WorldAgenError(f"cannot start the Rerun viewer ({error}); install rerun-sdk or leave --view out") from None
+        address = f"rerun+http://127.0.0.1:{data_port}/proxy"
+        rerun.connect_grpc(address)
+        self.how = (
+            f"no display here; open http://127.0.0.1:{page_port}/?url={address.replace(':', '%3A').replace('/', '%2F').replace('+', '%2B')}\n"
+            f"from another machine first: ssh -L {page_port}:127.0.0.1:{page_port} -L {data_port}:127.0.0.1:{data_port} HOST"
+        )
+
+    def pictures(self, static: np.ndarray, wrist: np.ndarray, stamp_ns: int) -> None:
+        """(H, W, 3) uint8 of one instant."""
+        rerun.set_time("ros", duration=stamp_ns * 1e-9)
+        rerun.log("static_camera", rerun.Image(static))
+        rerun.log("wrist_camera", rerun.Image(wrist))
+
+    def tell(self, text: str) -> None:
+        """A line in the viewer's log."""
+        rerun.log("log", rerun.TextLog(text))
+
+    def close(self) -> None:
+        """End the page's server; a window stays open."""
+        rerun.disconnect()
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait(timeout=5)

@@ -1,0 +1,127 @@
+"""An eye on a running stack: pictures of both cameras, and how long each answer took.
+
+In lockstep stamps are simulation time, so latencies are taken between the wall times at which messages were handed to DDS:
+from the joint states of an instant (published as soon as it exists) to the chunk that answers it and to the first command.
+In real time the capture stamp itself is where they begin.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image, JointState
+
+from worldagen_msgs.msg import ActionChunk
+from worldagen_ros import qos, topics
+from worldagen_ros.images import decode_image
+from worldagen_ros.messages import stamp_to_ns
+
+REMEMBERED = 100_000  # instants; an hour of control steps
+EVERYTHING = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)  # the watcher may be late, but misses nothing
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Wall seconds from an observation to the chunk and to the first command row that answer it."""
+
+    to_chunk_s: tuple[float, ...]
+    to_command_s: tuple[float, ...]
+
+    def percentiles_ms(self) -> dict[str, float]:
+        """p50 and p99 of both, in milliseconds; empty where nothing was measured."""
+        named = {"chunk": self.to_chunk_s, "command": self.to_command_s}
+        return {
+            f"{name}_p{percent}_ms": float(np.percentile(values, percent)) * 1e3
+            for name, values in named.items()
+            for percent in (50, 99)
+            if values
+        }
+
+
+class Watcher:
+    """Subscribes on an existing node. on_pictures(static, wrist, stamp_ns) gets (H, W, 3) uint8 pairs of one stamp."""
+
+    def __init__(
+        self, node: Node, live: bool, on_pictures: Callable[[np.ndarray, np.ndarray, int], None] | None = None
+    ) -> None:
+        self.chunks: list[ActionChunk] = []
+        self._live, self._on_pictures = live, on_pictures
+        self._existed: dict[int, int] = {}  # stamp of an instant -> wall time from which it could be answered, ns
+        self._answered: dict[int, int] = {}  # stamp of an instant -> wall time of its chunk, ns
+        self._commanded: list[int] = []  # wall times of commands, ns
+        self._pictures: dict[str, tuple[int, np.ndarray]] = {}
+        node.create_subscription(JointState, topics.JOINT_STATES, timed(self._on_joints), EVERYTHING)
+        node.create_subscription(ActionChunk, topics.ACTION_CHUNK, timed(self._on_chunk), EVERYTHING)
+        node.create_subscription(PoseStamped, topics.TARGET_POSE, timed(self._on_command), EVERYTHING)
+        if on_pictures is not None:
+            for name, topic in topics.CAMERA_TOPICS.items():
+                node.create_subscription(Image, topic, self._receiver(name), qos.images_in())
+
+    def forget(self) -> None:
+        """Start counting afresh."""
+        self.chunks = []
+        self._existed.clear()
+        self._answered.clear()
+        self._commanded.clear()
+
+    def latencies(self) -> Latencies:
+        """Of every answered observation so far."""
+        known = [
+            (self._existed[stamp_ns], sent_ns) for stamp_ns, sent_ns in self._answered.items() if stamp_ns in self._existed
+        ]
+        commanded = sorted(self._commanded)
+        first = [bisect_left(commanded, sent_ns) for _, sent_ns in known]  # index of the first command after each chunk
+        return Latencies(
+            to_chunk_s=tuple((sent_ns - begun_ns) * 1e-9 for begun_ns, sent_ns in known),
+            to_command_s=tuple(
+                (commanded[index] - begun_ns) * 1e-9
+                for (begun_ns, _), index in zip(known, first, strict=True)
+                if index < len(commanded)
+            ),
+        )
+
+    def _on_joints(self, msg: JointState, sent_ns: int) -> None:
+        stamp_ns = stamp_to_ns(msg.header.stamp)
+        self._existed.setdefault(stamp_ns, stamp_ns if self._live else sent_ns)
+        while len(self._existed) > REMEMBERED:
+            self._existed.pop(next(iter(self._existed)))
+
+    def _on_chunk(self, msg: ActionChunk, sent_ns: int) -> None:
+        stamp_ns = stamp_to_ns(msg.header.stamp)
+        if stamp_ns not in self._answered:  # else the same answer again
+            self.chunks.append(msg)
+            self._answered[stamp_ns] = sent_ns
+
+    def _on_command(self, msg: PoseStamped, sent_ns: int) -> None:
+        self._commanded.append(sent_ns)
+
+    def _receiver(self, name: str) -> Callable[[Image], None]:
+        def receive(msg: Image) -> None:
+            self._pictures[name] = (stamp_to_ns(msg.header.stamp), decode_image(msg))
+            stamps = {stamp_ns for stamp_ns, _ in self._pictures.values()}
+            if len(self._pictures) == len(topics.CAMERA_TOPICS) and len(stamps) == 1 and self._on_pictures:
+                pair = [self._pictures[camera][1] for camera in topics.CAMERA_TOPICS]
+                self._on_pictures(pair[0], pair[1], stamps.pop())
+
+        return receive
+
+
+def timed(callback: Callable[[Any, int], None]) -> Callable[..., None]:
+    """A subscription callback that is told when the message was handed to DDS, in wall nanoseconds.
+
+    Humble tells only that a message came, so there it is the time of arrival.
+    """
+    if not hasattr(Subscription, "CallbackType"):
+        return lambda msg: callback(msg, time.time_ns())
+
+    def with_information(msg: Any, information: Any) -> None:
+        callback(msg, information["source_timestamp"])
+
+    return with_information
