@@ -1,6 +1,7 @@
 """Pictures by OpenGL: one off-screen context for both cameras, made and used in one thread."""
 
 import atexit
+import threading
 import weakref
 from importlib import import_module
 from typing import Any
@@ -20,6 +21,7 @@ class GlRenderer:
         largest = max(CAMERAS.values())
         self._window: Any = import_module(f"mujoco.{platform}").GLContext(largest, largest)
         self._window.make_current()
+        self._owner = threading.get_ident()
         self._context: mujoco.MjrContext | None = None
         # Contexts must go before the interpreter takes the GL library apart, or it prints a traceback.
         this = weakref.ref(self)
@@ -44,11 +46,12 @@ class GlRenderer:
         return {name: self._draw(data, name, pixels) for name, pixels in CAMERAS.items()}
 
     def close(self) -> None:
-        """Free the context; harmless to call twice."""
+        """Free the context; harmless to call twice, and from another thread, as happens at exit."""
         if self._window is None:
             return
         atexit.unregister(self._at_exit)
-        if self._context is not None:
+        # A context that is current in one thread cannot become current in another; what it holds goes with it then.
+        if self._context is not None and threading.get_ident() == self._owner:
             self._window.make_current()
             self._context.free()
         self._window.free()

@@ -6,10 +6,12 @@ import numpy as np
 
 from worldagen.errors import SimulatorError
 from worldagen_sim.playtable.desk import BLOCKS
+from worldagen_sim.playtable.panda import BASE_M
 from worldagen_sim.playtable.scenes import SceneParameters
 
-BLOCK_X_M = (-0.15, 0.22)
-BLOCK_Y_M = (-0.13, 0.09)
+BLOCK_X_M = (-0.16, 0.19)
+BLOCK_Y_M = (-0.14, 0.07)
+BLOCK_REACH_M = 0.66  # across, from the robot's base: 4 cm less than the tool reaches, to stand behind a block
 BLOCK_YAW_RAD = 0.3
 # Room for an open finger, or a closed hand, between any two blocks.
 BLOCK_GAP_M = 0.065
@@ -39,11 +41,12 @@ def draw_layout(seed: int, scene: SceneParameters) -> Layout:
 
 
 def _draw_blocks(random: np.random.Generator, spacing_m: float) -> tuple[tuple[float, float, float], ...]:
-    """Draw all places until none is nearer to another than the spacing; most second draws fit."""
+    """Draw all places until none is nearer to another than the spacing, or out of reach; most fifth draws fit."""
     while True:
         low, high = zip(BLOCK_X_M, BLOCK_Y_M, strict=True)
         places = random.uniform(low, high, size=(len(BLOCKS), 2))
         gaps = np.linalg.norm(places[:, None] - places[None], axis=-1) + np.eye(len(places)) * spacing_m
-        if gaps.min() >= spacing_m:
+        reach = np.linalg.norm(places - BASE_M[:2], axis=-1).max()
+        if gaps.min() >= spacing_m and reach <= BLOCK_REACH_M:
             yaws = random.uniform(-BLOCK_YAW_RAD, BLOCK_YAW_RAD, size=len(places))
             return tuple((float(x), float(y), float(yaw)) for (x, y), yaw in zip(places, yaws, strict=True))

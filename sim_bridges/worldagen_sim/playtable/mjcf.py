@@ -8,11 +8,10 @@ from xml.etree.ElementTree import Element, tostring
 
 from worldagen_sim.playtable.desk import TABLE_TOP_M, add_blocks, add_desk, add_drawer_exclusion
 from worldagen_sim.playtable.elements import add
-from worldagen_sim.playtable.panda import WHITE, add_panda, add_panda_servos
+from worldagen_sim.playtable.panda import BASE_M, WHITE, add_panda, add_panda_servos
 from worldagen_sim.playtable.scenes import Lighting, SceneParameters, StaticCamera
 
 PHYSICS_STEP_S = 1 / 240
-BASE_M = (-0.34, -0.46, 0.24)
 TABLE_CENTRE_M = (0.0, 0.0, TABLE_TOP_M)
 STATIC_PIXELS = 200
 BACKGROUND = (0.80, 0.83, 0.86)
@@ -41,7 +40,7 @@ def build_mjcf(scene: SceneParameters) -> str:
         rgba=WHITE,
     )
     add_desk(world, scene)
-    add_panda(world, BASE_M)
+    add_panda(world)
     add_blocks(world, scene)
     add_drawer_exclusion(mjcf)
     add_panda_servos(mjcf)

@@ -15,30 +15,32 @@ from worldagen_sim.playtable.elements import add, add_inertial
 
 @dataclass(frozen=True)
 class ArmJoint:
-    """One revolute joint: its frame in the parent link, its limits, and the link it carries."""
+    """One revolute joint: its frame in the parent link, its limits, the mass it carries, and its servo."""
 
     offset_m: tuple[float, float, float]
     roll_rad: float
     lower_rad: float
     upper_rad: float
+    speed_rad_s: float
     torque_nm: float
     mass_kg: float
     servo_gain: float  # Nm per rad
 
 
 ARM_JOINTS = (
-    ArmJoint((0.0, 0.0, 0.333), 0.0, -2.8973, 2.8973, 87.0, 4.97, 4500.0),
-    ArmJoint((0.0, 0.0, 0.0), -pi / 2, -1.7628, 1.7628, 87.0, 0.65, 4500.0),
-    ArmJoint((0.0, -0.316, 0.0), pi / 2, -2.8973, 2.8973, 87.0, 3.23, 3500.0),
-    ArmJoint((0.0825, 0.0, 0.0), pi / 2, -3.0718, -0.0698, 87.0, 3.59, 3500.0),
-    ArmJoint((-0.0825, 0.384, 0.0), -pi / 2, -2.8973, 2.8973, 12.0, 1.23, 2000.0),
-    ArmJoint((0.0, 0.0, 0.0), pi / 2, -0.0175, 3.7525, 12.0, 1.67, 2000.0),
-    ArmJoint((0.088, 0.0, 0.0), pi / 2, -2.8973, 2.8973, 12.0, 0.74, 2000.0),
+    ArmJoint((0.0, 0.0, 0.333), 0.0, -2.8973, 2.8973, 2.175, 87.0, 4.97, 4500.0),
+    ArmJoint((0.0, 0.0, 0.0), -pi / 2, -1.7628, 1.7628, 2.175, 87.0, 0.65, 4500.0),
+    ArmJoint((0.0, -0.316, 0.0), pi / 2, -2.8973, 2.8973, 2.175, 87.0, 3.23, 3500.0),
+    ArmJoint((0.0825, 0.0, 0.0), pi / 2, -3.0718, -0.0698, 2.175, 87.0, 3.59, 3500.0),
+    ArmJoint((-0.0825, 0.384, 0.0), -pi / 2, -2.8973, 2.8973, 2.61, 12.0, 1.23, 2000.0),
+    ArmJoint((0.0, 0.0, 0.0), pi / 2, -0.0175, 3.7525, 2.61, 12.0, 1.67, 2000.0),
+    ArmJoint((0.088, 0.0, 0.0), pi / 2, -2.8973, 2.8973, 2.61, 12.0, 0.74, 2000.0),
 )
 ARM_JOINT_NAMES = tuple(f"panda_joint{number}" for number in range(1, 8))
 FINGER_JOINT_NAMES = ("panda_finger_joint1", "panda_finger_joint2")
 JOINT_NAMES = ARM_JOINT_NAMES + FINGER_JOINT_NAMES
 
+BASE_M = (-0.34, -0.46, 0.24)  # in the world, unturned: CALVIN's
 FLANGE_OFFSET_M = 0.107
 HAND_YAW_RAD = -pi / 4
 FINGER_OFFSET_M = 0.0584
@@ -108,9 +110,9 @@ HAND_MASS_KG = 0.73
 FINGER_MASS_KG = 0.03
 
 
-def add_panda(parent: Element, base_m: tuple[float, float, float]) -> None:
-    """Append the arm, hand, fingers, TCP site and wrist camera below an MJCF body: base frame at base_m, unturned."""
-    link = add(parent, "body", name="panda_link0", pos=base_m)
+def add_panda(world: Element) -> None:
+    """Append the arm, hand, fingers, TCP site and wrist camera to the world body."""
+    link = add(world, "body", name="panda_link0", pos=BASE_M)
     _add_shapes(link, LINK_SHAPES[0])
     add_inertial(link, BASE_MASS_KG)
     for number, (joint, shapes) in enumerate(zip(ARM_JOINTS, LINK_SHAPES[1:], strict=True), start=1):

@@ -19,13 +19,16 @@ from worldagen_sim.playtable.desk import BLOCKS, TABLE_TOP_M
 from worldagen_sim.playtable.inverse_kinematics import InverseKinematics
 from worldagen_sim.playtable.layout import Layout, draw_layout
 from worldagen_sim.playtable.mjcf import PHYSICS_STEP_S, build_mjcf
-from worldagen_sim.playtable.panda import ARM_JOINT_NAMES, FINGER_TRAVEL_M, HOME_RAD, JOINT_NAMES
+from worldagen_sim.playtable.panda import ARM_JOINT_NAMES, ARM_JOINTS, FINGER_TRAVEL_M, HOME_RAD, JOINT_NAMES
 from worldagen_sim.playtable.rendering import Renderer
 from worldagen_sim.playtable.scenes import SCENES, SceneParameters, find_scene
 from worldagen_sim.playtable.tasks import ORACLES, TASKS
 from worldagen_sim.playtable.work_space import WorkSpace
 
+POSE_AXES = ("x", "y", "z", "roll", "pitch", "yaw")
 SUBSTEPS = 8  # of 1/240 s: 30 Hz
+# Near a singular posture a small step of the tool asks for a large turn of a joint; the robot is no faster than its data sheet.
+MOST_TURN_RAD = np.array([joint.speed_rad_s for joint in ARM_JOINTS]) * SUBSTEPS * PHYSICS_STEP_S
 SETTLE_STEPS = 5  # control steps before time starts, for blocks and servos to come to rest
 
 
@@ -71,7 +74,8 @@ class Playtable:
         self._target_turn = Rotation.from_rotvec(row[3:6]) * self._target_turn
         self._opening = 1.0 if row[6] > 0.5 else 0.0
         self._closed_steps = 0 if self._opening else self._closed_steps + 1
-        self._advance(self._solve(self._commanded_rad))
+        change = self._solve(self._commanded_rad) - self._commanded_rad
+        self._advance(self._commanded_rad + change / max(1.0, np.abs(change / MOST_TURN_RAD).max()))
         self._steps += 1
         return self._state()
 
@@ -173,7 +177,7 @@ class Playtable:
         for name, address in zip(BLOCKS, self._block_positions, strict=True):
             named[name] = qpos[address : address + 3]
             quaternions.append(qpos[address + 3 : address + 7])
-        turns = Rotation.from_quat(np.array(quaternions)[:, [1, 2, 3, 0]]).as_euler("xyz")  # (bodies, 3)
+        turns = _euler_angles(np.array(quaternions))  # (bodies, 3)
         values = {
             f"{name}_{axis}": float(number)
             for (name, place), turn in zip(named.items(), turns, strict=True)
@@ -189,4 +193,10 @@ class Playtable:
         return values
 
 
-POSE_AXES = ("x", "y", "z", "roll", "pitch", "yaw")
+def _euler_angles(quaternions: np.ndarray) -> np.ndarray:
+    """Roll, pitch, yaw (extrinsic x-y-z) of unit quaternions: (n, 4) -> (n, 3). SciPy would warn of a block on its edge."""
+    w, x, y, z = quaternions.T
+    roll = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
+    pitch = np.arcsin(np.clip(2 * (w * y - z * x), -1.0, 1.0))
+    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    return np.stack([roll, pitch, yaw], axis=1)

@@ -1,0 +1,168 @@
+"""Both renderers show the same scene, everything worth seeing is in the picture, and the choice between them is told."""
+
+import logging
+
+import mujoco
+import numpy as np
+import pytest
+
+from worldagen.errors import SimulatorError, UnknownName
+from worldagen_sim.playtable import make_playtable, rendering
+from worldagen_sim.playtable.mjcf import build_mjcf
+from worldagen_sim.playtable.scenes import SCENES
+
+DOWN = np.array([0.0, 0.0, -0.01, 0.0, 0.0, 0.0, 1.0])
+# Measured over the four scenes: pixels that differ by more than 24 of 255 are silhouettes and shadow edges, at most 2.2 % of a
+# static picture and 4 % of a wrist picture; the mean difference is at most 1.0 and 2.4.
+MOST_UNLIKE = {"static": 0.03, "wrist": 0.06}
+MOST_MEAN_DIFFERENCE = {"static": 1.5, "wrist": 3.5}
+
+
+@pytest.fixture(scope="module")
+def gl_playtable(gl_platform):
+    environment = make_playtable(renderer=gl_platform)
+    yield environment
+    environment.close()
+
+
+def draw(environment, scene, seed=0):
+    environment.reset("open_drawer", scene, seed)
+    for _ in range(5):
+        environment.step(DOWN)
+    return environment.render()
+
+
+@pytest.mark.gl
+@pytest.mark.parametrize("scene", SCENES)
+def test_ray_casting_and_opengl_show_the_same_scene(playtable, gl_playtable, scene):
+    cast, drawn = draw(playtable, scene), draw(gl_playtable, scene)
+    for camera in ("static", "wrist"):
+        difference = np.abs(cast[camera].astype(int) - drawn[camera].astype(int))
+        assert (difference.max(axis=-1) > 24).mean() < MOST_UNLIKE[camera]
+        assert difference.mean() < MOST_MEAN_DIFFERENCE[camera]
+
+
+@pytest.mark.gl
+def test_opengl_throws_shadows(gl_playtable):
+    picture = draw(gl_playtable, "B")["static"].reshape(-1, 3).astype(int)
+    light, dark = ((np.abs(picture - tone).max(axis=1) < 12).sum() for tone in ((196, 198, 193), (97, 98, 96)))
+    assert light > 1000
+    assert dark > 100
+
+
+@pytest.mark.gl
+def test_an_opengl_context_left_open_says_nothing_at_exit(run_python, gl_platform):
+    out, err = run_python(
+        "from worldagen_sim.playtable import make_playtable\n"
+        f"environment = make_playtable(renderer='{gl_platform}')\n"
+        "environment.reset('open_drawer', 'A', 0)\n"
+        "print(environment.render()['static'].mean() > 0)\n"
+    )
+    assert (out.strip(), err) == ("True", "")
+
+
+@pytest.mark.gl
+def test_a_thread_other_than_the_main_one_may_own_the_opengl_context(run_python, gl_platform):
+    out, err = run_python(
+        "import threading\n"
+        "from worldagen_sim.playtable import make_playtable\n"
+        f"environment = make_playtable(renderer='{gl_platform}')\n"
+        "def work():\n"
+        "    environment.reset('open_drawer', 'A', 0)\n"
+        "    print(environment.render()['static'].mean() > 0)\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start(); thread.join()\n"
+    )
+    assert (out.strip(), err) == ("True", "")
+
+
+def test_pictures_have_calvins_sizes(playtable):
+    pictures = draw(playtable, "A")
+    assert {name: (picture.shape, picture.dtype) for name, picture in pictures.items()} == {
+        "static": ((200, 200, 3), np.uint8),
+        "wrist": ((84, 84, 3), np.uint8),
+    }
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_every_corner_of_the_work_area_is_framed_and_a_block_is_ten_pixels_wide(scene):
+    model = mujoco.MjModel.from_xml_string(build_mjcf(SCENES[scene]))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    for x, y, z in ((-0.30, -0.13, 0.47), (0.25, -0.13, 0.47), (-0.18, 0.11, 0.47), (0.25, 0.11, 0.47), (0.16, -0.45, 0.36)):
+        assert (np.abs(project(model, data, (x, y, z)) - 100) < 98).all(), (x, y, z)
+    half = SCENES[scene].block_edge_m / 2
+    left, right = (project(model, data, (0.03 + side, 0.0, 0.485)) for side in (-half, half))
+    assert np.linalg.norm(right - left) > 8
+    assert across_diagonal(model, data, half) > 10
+
+
+def across_diagonal(model, data, half):
+    """Width in pixels of a block seen from the static camera."""
+    corners = [project(model, data, (0.03 + x, y, 0.485)) for x in (-half, half) for y in (-half, half)]
+    columns = [corner[0] for corner in corners]
+    return max(columns) - min(columns)
+
+
+def project(model, data, point_m):
+    """Column and row of a point in the static picture."""
+    camera = data.camera("static")
+    right, up, back = (np.array(point_m) - camera.xpos) @ camera.xmat.reshape(3, 3)
+    scale = 100 / np.tan(np.radians(model.camera("static").fovy[0]) / 2)
+    return np.array([right, -up]) / -back * scale + 100
+
+
+def test_rays_cast_together_meet_what_each_alone_would_meet():
+    model = mujoco.MjModel.from_xml_string(build_mjcf(SCENES["A"]))
+    data = mujoco.MjData(model)
+    from worldagen_sim.playtable.panda import ARM_JOINT_NAMES, HOME_RAD
+    from worldagen_sim.playtable.ray_casting import _camera_rays, _cast
+
+    for name, angle in zip(ARM_JOINT_NAMES, HOME_RAD, strict=True):
+        data.joint(name).qpos = angle
+    mujoco.mj_forward(model, data)
+    camera = data.camera("static")
+    rays = _camera_rays(model, "static", 200)[::17] @ camera.xmat.reshape(3, 3).T
+    together, _, _ = _cast(model, data, camera.xpos, rays, movers_only=False)
+    alone, geom = [], np.zeros(1, np.int32)
+    for ray in rays:
+        mujoco.mj_ray(model, data, camera.xpos, ray, None, True, -1, geom, None)
+        alone.append(int(geom[0]))
+    assert together.tolist() == alone
+
+
+def test_without_opengl_the_playtable_casts_rays_and_says_why(monkeypatch, caplog):
+    monkeypatch.setattr(rendering, "_fault_of_platform", lambda platform: "its library is missing")
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    with caplog.at_level(logging.WARNING):
+        make = rendering.choose_renderer("auto")
+    assert make is rendering.make_ray_caster
+    assert "egl: its library is missing; osmesa: its library is missing" in caplog.text
+
+
+def test_an_opengl_platform_that_is_missing_is_refused_when_asked_for_by_name(monkeypatch):
+    monkeypatch.setattr(rendering, "_fault_of_platform", lambda platform: "its library is missing")
+    with pytest.raises(SimulatorError, match="osmesa: its library is missing"):
+        make_playtable(renderer="osmesa")
+
+
+def test_opengl_that_breaks_while_starting_falls_back_to_ray_casting(monkeypatch, caplog):
+    monkeypatch.setattr(rendering, "_fault_of_platform", lambda platform: None)
+    monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.setenv("PYOPENGL_PLATFORM", "")
+    monkeypatch.setattr("worldagen_sim.playtable.gl_rendering.import_module", lambda name: 1 / 0)
+    with caplog.at_level(logging.WARNING):
+        renderer = rendering.choose_renderer("auto")()
+    assert type(renderer).__name__ == "RayCaster"
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_opengl_can_be_switched_off_by_the_environment(monkeypatch, caplog):
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    assert rendering.choose_renderer("auto") is rendering.make_ray_caster
+    assert "MUJOCO_GL is 'disable'" in caplog.text
+
+
+def test_an_unknown_renderer_is_refused_with_those_that_exist():
+    with pytest.raises(UnknownName, match="auto, egl, osmesa, raycast"):
+        make_playtable(renderer="oil")
