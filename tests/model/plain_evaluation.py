@@ -36,8 +36,10 @@ class PlainEvaluation:
         if self.history == "aligned":
             history = history[len(history) - unit :]
         predictions = self._forward(history or [np.zeros((config.rows, 7))])
-        arm = predictions.arm[0, unit].numpy().reshape(config.rows, config.action_steps, 6)[:, 0]
-        gripper = predictions.gripper_logit[0, unit].sigmoid().numpy().reshape(config.rows, config.action_steps)[:, :1]
+        arm = predictions.arm[0, unit].float().cpu().numpy().reshape(config.rows, config.action_steps, 6)[:, 0]
+        gripper = (
+            predictions.gripper_logit[0, unit].sigmoid().float().cpu().numpy().reshape(config.rows, config.action_steps)[:, :1]
+        )
         chunk = np.concatenate([arm, np.where(gripper > 0.5, 1.0, -1.0)], axis=1).astype(np.float32)
         return chunk.astype(np.float16).astype(np.float32) if self.history == "reference" else chunk
 
@@ -48,7 +50,7 @@ class PlainEvaluation:
         unit = min(self.step, self.network.config.units - 1)
         images = self._forward(list(self.chunks)).images
         self.step += 1
-        return join_patches(images[0, unit], self.network.config.image_head.patch).numpy()
+        return join_patches(images[0, unit], self.network.config.image_head.patch).float().cpu().numpy()
 
     def _unit(self, frames: list[Observation]) -> dict[str, np.ndarray]:
         scaling, sizes = self.conventions.image, self.network.config.vision
@@ -65,14 +67,16 @@ class PlainEvaluation:
     def _forward(self, chunks: list[np.ndarray]) -> Predictions:
         units = self.network.config.units
         seen = _padded(list(self.units_seen), units)
-        window = {name: _tensor(np.concatenate([unit[name] for unit in seen])[None]) for name in ("static", "wrist", "states")}
+        window = {
+            name: self._tensor(np.concatenate([unit[name] for unit in seen])[None]) for name in ("static", "wrist", "states")
+        }
         text = self.network.text([self.instruction] * units)[:1]
-        return self.network(Windows(**window, actions=_tensor(np.concatenate(_padded(chunks, units))[None]), text=text))
+        return self.network(Windows(**window, actions=self._tensor(np.concatenate(_padded(chunks, units))[None]), text=text))
+
+    def _tensor(self, numbers: np.ndarray) -> torch.Tensor:
+        position = self.network.position
+        return torch.from_numpy(numbers.astype(np.float32)).to(position.device, position.dtype)
 
 
 def _padded(entries: list, units: int) -> list:
     return entries + [entries[-1]] * (units - len(entries))
-
-
-def _tensor(numbers: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(numbers.astype(np.float32))
