@@ -28,7 +28,7 @@ class StackClient(Node):
     """Waits with deadlines on the wall clock; `watch` is looked at while waiting and may raise (a node that died, say)."""
 
     def __init__(self, namespace: str = "", watch: Callable[[], None] = lambda: None, patience_s: float = 60.0) -> None:
-        super().__init__("client", namespace=namespace)
+        super().__init__("client", namespace=namespace, enable_rosout=False)
         self._watch, self._patience_s = watch, patience_s
         self.task_state = TaskState()
         self._episode_begun = Time()  # stamp of the present episode's first instant

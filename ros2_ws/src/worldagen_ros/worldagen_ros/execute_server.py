@@ -18,7 +18,7 @@ Result = ExecuteInstruction.Result
 
 
 class ExecuteServer:
-    """start(instruction, not_before_ns) begins, stop(why) ends what was begun, decisions() counts; all run in the executor's thread."""
+    """start(instruction, not_before_ns) begins, stop(why) ends what was begun, decisions() counts."""
 
     def __init__(
         self, node: Node, start: Callable[[str, int], None], stop: Callable[[str], None], decisions: Callable[[], int]

@@ -33,7 +33,7 @@ def decode_image(msg: Image) -> np.ndarray:
     width_bytes = msg.width * channels
     if msg.height == 0 or msg.width == 0 or msg.step < width_bytes:
         raise BadObservation(
-            f"{msg.width}x{msg.height} {msg.encoding} with a step of {msg.step} bytes; expected a step of at least {width_bytes}"
+            f"{msg.width}x{msg.height} {msg.encoding} with a step of {msg.step} bytes; expected at least {width_bytes}"
         )
     if len(msg.data) < msg.height * msg.step:
         raise BadObservation(

@@ -1,4 +1,4 @@
-"""The one file that reads and writes message payloads (pictures: images.py). Arrays and our values on one side, ROS on the other."""
+"""The one file that reads and writes message payloads (pictures: images.py): our values on one side, ROS on the other."""
 
 from collections.abc import Mapping
 
@@ -94,7 +94,7 @@ def encode_twist(motion: np.ndarray, period_s: float, stamp_ns: int, frame_id: s
 
 
 def decode_motion(msg: PoseStamped | TwistStamped, commanded: Pose, period_s: float) -> np.ndarray:
-    """What a motion command asks of an arm whose commanded pose is `commanded`: (6,) translation and rotation vector of a row."""
+    """What a motion command asks of an arm with this commanded pose: (6,) translation and rotation vector of a row."""
     if isinstance(msg, TwistStamped):
         return np.array([*_numbers(msg.twist.linear), *_numbers(msg.twist.angular)]) * period_s
     return commanded.row_to(decode_pose(msg))

@@ -1,6 +1,7 @@
 """Frames for people: both cameras side by side under a line of text, and an MP4 of them."""
 
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -12,6 +13,12 @@ BAR = 56  # height of the text line
 BACKGROUND, INK, FAINT = (24, 26, 31), (240, 240, 240), (150, 155, 165)
 
 
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font; unpacked once, because that takes longer than drawing a frame."""
+    return ImageFont.load_default(size)
+
+
 def draw_frame(static: np.ndarray, wrist: np.ndarray, instruction: str, note: str) -> np.ndarray:
     """(H, W, 3) uint8 pictures of any size -> one (BAR + SIDE, 2 * SIDE, 3) uint8 frame."""
     frame = Image.new("RGB", (2 * SIDE, BAR + SIDE), BACKGROUND)
@@ -20,14 +27,14 @@ def draw_frame(static: np.ndarray, wrist: np.ndarray, instruction: str, note: st
             Image.fromarray(np.ascontiguousarray(picture)).resize((SIDE, SIDE), Image.Resampling.BICUBIC), (index * SIDE, BAR)
         )
     draw = ImageDraw.Draw(frame)
-    draw.text((14, 16), f"“{instruction}”", fill=INK, font=ImageFont.load_default(22))
-    draw.text((2 * SIDE - 14, 20), note, fill=FAINT, font=ImageFont.load_default(17), anchor="ra")
+    draw.text((14, 16), f"“{instruction}”", fill=INK, font=_font(22))
+    draw.text((2 * SIDE - 14, 20), note, fill=FAINT, font=_font(17), anchor="ra")
     for index, name in enumerate(("static camera", "wrist camera")):
         draw.text(
             (index * SIDE + 10, BAR + SIDE - 10),
             name,
             fill=INK,
-            font=ImageFont.load_default(15),
+            font=_font(15),
             anchor="ld",
             stroke_width=2,
             stroke_fill=BACKGROUND,

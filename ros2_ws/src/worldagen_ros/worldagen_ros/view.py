@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import rerun
@@ -38,10 +39,11 @@ class LiveView:
         except OSError as error:
             raise WorldAgenError(f"cannot start the Rerun viewer ({error}); install rerun-sdk or leave --view out") from None
         address = f"rerun+http://127.0.0.1:{data_port}/proxy"
+        page = f"http://127.0.0.1:{page_port}/?url={quote(address, safe='')}"
         rerun.connect_grpc(address)
         self.how = (
-            f"no display here; open http://127.0.0.1:{page_port}/?url={address.replace(':', '%3A').replace('/', '%2F').replace('+', '%2B')}\n"
-            f"from another machine first: ssh -L {page_port}:127.0.0.1:{page_port} -L {data_port}:127.0.0.1:{data_port} HOST"
+            f"no display here; open {page}\n"
+            f"from another machine, first: ssh -L {page_port}:127.0.0.1:{page_port} -L {data_port}:127.0.0.1:{data_port} HOST"
         )
 
     def pictures(self, static: np.ndarray, wrist: np.ndarray, stamp_ns: int) -> None:

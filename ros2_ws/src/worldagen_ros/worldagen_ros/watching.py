@@ -62,7 +62,7 @@ class Watcher:
         node.create_subscription(PoseStamped, topics.TARGET_POSE, timed(self._on_command), EVERYTHING)
         if on_pictures is not None:
             for name, topic in topics.CAMERA_TOPICS.items():
-                node.create_subscription(Image, topic, self._receiver(name), qos.images_in())
+                node.create_subscription(Image, topic, self._receiver(name), qos.images_in() if live else EVERYTHING)
 
     def forget(self) -> None:
         """Start counting afresh."""
@@ -70,6 +70,15 @@ class Watcher:
         self._existed.clear()
         self._answered.clear()
         self._commanded.clear()
+
+    @property
+    def newest_picture_ns(self) -> int:
+        """Stamp of the newest pictures that were shown, 0 before the first."""
+        return min((stamp_ns for stamp_ns, _ in self._pictures.values()), default=0)
+
+    def decisions_before(self, stamp_ns: int) -> int:
+        """How many observations older than this were answered."""
+        return sum(1 for answered_ns in self._answered if answered_ns < stamp_ns)
 
     def latencies(self) -> Latencies:
         """Of every answered observation so far."""

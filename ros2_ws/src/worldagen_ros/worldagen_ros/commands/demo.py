@@ -21,6 +21,7 @@ from worldagen.errors import WorldAgenError
 from worldagen_msgs.msg import TaskState
 from worldagen_ros.client import StackClient, StackError
 from worldagen_ros.config import load_deployment
+from worldagen_ros.messages import stamp_to_ns
 from worldagen_ros.stack import Stack, stack_environment
 from worldagen_ros.video import VideoWriter, draw_frame
 from worldagen_ros.view import LiveView
@@ -91,15 +92,17 @@ class Demo:
         """Run one episode and tell how it went."""
         watcher.forget()
         self._policy = policy
-        result = client.run_episode(task, SCENE, SEED, max_steps)
+        client.run_episode(task, SCENE, SEED, max_steps)
         state = client.task_state
+        end_ns = stamp_to_ns(state.header.stamp)
+        client.wait(lambda: watcher.newest_picture_ns >= end_ns, "the last pictures", 30.0)  # drawing is slower than the loop
         row = Row(
             policy=policy,
             task=task,
             instruction=state.instruction,
             outcome=OUTCOMES.get(state.status, "stopped"),
             steps=state.steps,
-            decisions=result.decisions,
+            decisions=watcher.decisions_before(end_ns),
             latencies=watcher.latencies().percentiles_ms(),
         )
         print(table_line(row), flush=True)
@@ -121,18 +124,19 @@ class Demo:
             self._view.pictures(static, wrist, stamp_ns)
 
 
-def table_line(row: Row | None = None) -> str:
-    """One line of the table, or its head."""
-    if row is None:
-        return (
-            f"{'policy':<8} {'task':<21} {'outcome':<11} {'steps':>5} {'decisions':>9}   {'to chunk, ms':>13}   {'to command, ms':>14}\n"
-            + (f"{'':<59}   {'p50':>5} / {'p99':>5}   {'p50':>6} / {'p99':>5}")
-        )
-    ms = row.latencies
-    return (
-        f"{row.policy:<8} {row.task:<21} {row.outcome:<11} {row.steps:>5} {row.decisions:>9}   "
-        f"{ms['chunk_p50_ms']:>5.1f} / {ms['chunk_p99_ms']:>5.1f}   {ms['command_p50_ms']:>6.1f} / {ms['command_p99_ms']:>5.1f}"
+HEAD = (
+    "policy   task                  outcome     steps decisions    to chunk, ms   to command, ms\n"
+    "                                                                p50 /   p99      p50 /   p99"
+)
+
+
+def table_line(row: Row) -> str:
+    """One line of the table under HEAD."""
+    ms = {key: f"{value:.1f}" for key, value in row.latencies.items()}
+    chunk, command = (
+        f"{ms.get(f'{name}_p50_ms', '-'):>5} / {ms.get(f'{name}_p99_ms', '-'):>5}" for name in ("chunk", "command")
     )
+    return f"{row.policy:<8} {row.task:<21} {row.outcome:<11} {row.steps:>5} {row.decisions:>9}   {chunk}    {command}"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -144,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     rclpy.init(args=[])
     demo = Demo(args.out, view)
     print(
-        f"Scene {SCENE}, seed {SEED}, lockstep. Times run from an observation to its chunk and to its first command.\n\n{table_line()}"
+        f"Scene {SCENE}, seed {SEED}, lockstep. Times run from an observation to its chunk and to its first command.\n\n{HEAD}"
     )
     try:
         with demo.stack("sim") as (client, watcher):

@@ -4,6 +4,7 @@ The counterpart of `ros2 action send_goal /execute worldagen_msgs/action/Execute
 """
 
 import argparse
+import contextlib
 import os
 
 import rclpy
@@ -43,10 +44,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"reset: {client.reset_simulator(args.task, args.scene, args.seed)}")
         execution = client.begin(args.instruction, args.time_limit)
         print(f"following {args.instruction!r}; Ctrl-C cancels", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             client.wait(lambda: execution.done or (args.task and client.task_state.status != TaskState.RUNNING), "the end", 1e9)
-        except KeyboardInterrupt:
-            pass
         result = execution.cancel()
         print(f"{REASONS[result.reason]}: {result.message} after {result.decisions} decisions, {result.elapsed:.1f} s")
         return 0 if result.reason != ExecuteInstruction.Result.FAULT else 1
