@@ -1,9 +1,11 @@
 """What the numbers of a checkpoint mean: actions, states, pictures, cameras, control period. Travels with its weights."""
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 
 from worldagen.conventions import Convention, find_convention
-from worldagen.errors import UnknownName
+from worldagen.errors import CheckpointError, UnknownName
 from worldagen.preprocess import ImageScaling, StateScaling
 
 CLIP_IMAGES = ImageScaling(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
@@ -44,3 +46,20 @@ def find_preset_conventions(name: str) -> PolicyConventions:
     if name not in PRESET_CONVENTIONS:
         raise UnknownName("network preset", name, PRESET_CONVENTIONS)
     return PRESET_CONVENTIONS[name]
+
+
+def require_match(checkpoint: PolicyConventions, robot: Convention, cameras: Iterable[str], name: str) -> None:
+    """Refuse to start a policy on a robot or simulator that means something else by the same numbers.
+
+    robot: what the robot or simulator declares. cameras: names of the pictures it gives. name: what it is called.
+    Raises CheckpointError listing every difference; the conventions' own names do not matter, their numbers do.
+    """
+    lines = []
+    for item in fields(Convention):
+        ours, theirs = getattr(checkpoint.actions, item.name), getattr(robot, item.name)
+        same = math.isclose(ours, theirs, rel_tol=1e-6) if isinstance(ours, float) else ours == theirs
+        if item.name != "name" and not same:
+            lines.append(f"{item.name}: the checkpoint has {ours}, {name} has {theirs}")
+    lines += [f"camera {camera!r}: {name} does not have it" for camera in checkpoint.cameras if camera not in set(cameras)]
+    if lines:
+        raise CheckpointError(f"this checkpoint must not drive {name}, their conventions differ:\n  " + "\n  ".join(lines))

@@ -15,10 +15,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from worldagen.checkpoint import load_checkpoint
 from worldagen.conventions import decode_actions, encode_state
 from worldagen.errors import BadInstruction, BadObservation, ConfigError, PredictionUnavailable
 from worldagen.history import (
@@ -214,6 +216,13 @@ class NetworkPolicy:
         """numpy -> the network's device and type."""
         position = self.network.position
         return torch.from_numpy(np.asarray(numbers, dtype=np.float32)).to(position.device, position.dtype)
+
+
+def load_policy(folder: Path, threads: int = 1, history: HistoryMode = "aligned") -> NetworkPolicy:
+    """The policy of a checkpoint folder. threads: CPU threads of torch for the whole process. Raises CheckpointError."""
+    torch.set_num_threads(threads)
+    network, conventions = load_checkpoint(folder)
+    return NetworkPolicy(network, conventions, history)
 
 
 def make_policy(preset: str, seed: int = 0, threads: int = 1, history: HistoryMode = "aligned") -> NetworkPolicy:

@@ -7,6 +7,7 @@ Source of the presets: the authors' CALVIN and LIBERO scripts; `playtable` is ou
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from worldagen.config import setting
 from worldagen.errors import ConfigError, UnknownName
 
 VIEWS = ("static", "wrist")
@@ -22,7 +23,7 @@ class VisionConfig:
     trained: whether its weights receive gradients; a frozen encoder always runs without a graph.
     """
 
-    kind: Literal["vit", "convolution"] = "vit"
+    kind: Literal["vit", "convolution"] = setting("vit", "encoder of pictures", choices=("vit", "convolution"))
     width: int = 768
     static_size: int = 224
     wrist_size: int = 224
@@ -33,7 +34,7 @@ class VisionConfig:
 class TextConfig:
     """The encoder of an instruction. kind: "clip" is the ViT-B/32 text tower, "hashed" needs no weights (see text.py)."""
 
-    kind: Literal["clip", "hashed"] = "clip"
+    kind: Literal["clip", "hashed"] = setting("clip", "encoder of instructions", choices=("clip", "hashed"))
     width: int = 512
 
 
@@ -56,7 +57,7 @@ class BackboneConfig:
     dropout: GPT-2 only, in training mode.
     """
 
-    kind: Literal["qwen3", "gpt2"] = "qwen3"
+    kind: Literal["qwen3", "gpt2"] = setting("qwen3", "transformer", choices=("qwen3", "gpt2"))
     layers: int = 24
     heads: int = 12
     head_width: int = 128
