@@ -15,7 +15,7 @@ from setup_steps.progress import Progress
 
 class MakeEnvironment:
     name = "environment"
-    stamp = None  # the environment describes itself in pyvenv.cfg
+    stamp: Path | None = None  # the environment describes itself in pyvenv.cfg
 
     def __init__(self, layout: Layout, environ: Mapping[str, str]) -> None:
         self.layout, self.environ = layout, environ

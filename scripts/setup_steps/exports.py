@@ -29,7 +29,7 @@ def _keep_existing(match: re.Match[str]) -> str:
 
 class RepairExports:
     name = "wheels"
-    stamp = None  # the files themselves show whether they were repaired
+    stamp: Path | None = None  # the files themselves show whether they were repaired
 
     def __init__(self, layout: Layout, environ: Mapping[str, str]) -> None:
         self.layout = layout

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TAIL_BYTES = 200_000
-NO_SPACE = ("No space left on device", "Errno 28", "Disk quota exceeded")
+NO_SPACE = ("No space left on device", "Errno 28", "Disk quota exceeded", "enough free space")
 NO_NETWORK = (
     "Failed to establish a new connection",
     "Temporary failure in name resolution",
@@ -20,9 +20,9 @@ NO_NETWORK = (
     "Read timed out",
     "ConnectTimeoutError",
     "ProxyError",
-    "SSLError",
     "Cannot initiate the connection",
 )
+NO_TRUST = ("SSLError", "CERTIFICATE_VERIFY_FAILED")
 NO_VERSION = ("No matching distribution found", "Could not find a version that satisfies")
 NO_PACKAGE = ("Unable to locate package", "has no installation candidate")
 
@@ -50,6 +50,10 @@ def environment_failed(log: Path, python: str) -> str:
 def pip_failed(log: Path, venv: Path) -> str:
     if _says(log, NO_SPACE):
         return f"the disk is full: pip could not finish {venv}; make room, or name a folder on a larger disk in WORLDAGEN_VENV"
+    if _says(log, NO_TRUST):
+        return (
+            f"pip does not trust the certificate of its package index; name the right one in PIP_CERT (pip's messages: {log})"
+        )
     if _says(log, NO_NETWORK):
         return f"pip cannot reach its package index; connect this machine to the network (pip's messages: {log})"
     if _says(log, NO_VERSION):

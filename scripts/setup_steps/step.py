@@ -13,7 +13,11 @@ SHOWN_FAULTS = 5
 
 class Step(Protocol):
     name: str
-    stamp: Path | None  # None: the step is so cheap to judge that nothing needs to be remembered
+
+    @property
+    def stamp(self) -> Path | None:
+        """Where to remember that it was done; None when it is so cheap to judge that nothing needs remembering."""
+        ...
 
     def fingerprint(self) -> str:
         """What the result depends on; another fingerprint means that the work must be done again."""
