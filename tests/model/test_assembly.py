@@ -1,0 +1,74 @@
+"""Samples are paired by their stamps; silence is noticed; nothing is paired across a jump of time."""
+
+from worldagen.assembly import Assembler, StreamWatch
+
+MS = 1_000_000
+STREAMS = ("static", "wrist", "joints")
+
+
+def filled(**stamps_ms: int) -> Assembler:
+    assembler = Assembler(STREAMS, max_skew_s=0.02)
+    for stream, stamp_ms in stamps_ms.items():
+        assembler.add(stream, stamp_ms * MS, f"{stream}@{stamp_ms}")
+    return assembler
+
+
+def test_one_sample_of_each_stream_makes_a_set():
+    samples = filled(static=100, wrist=105, joints=95).newest()
+    assert samples is not None
+    assert samples.stamp_ns == 100 * MS
+    assert samples.values == {"static": "static@100", "wrist": "wrist@105", "joints": "joints@95"}
+
+
+def test_a_missing_stream_makes_none():
+    assert filled(static=100, wrist=100).newest() is None
+
+
+def test_too_much_skew_makes_none():
+    assert filled(static=100, wrist=100, joints=121).newest() is None
+
+
+def test_the_newest_complete_set_wins_over_a_newer_incomplete_one():
+    assembler = filled(static=100, wrist=100, joints=100)
+    assembler.add("static", 133 * MS, "static@133")
+    samples = assembler.newest()
+    assert samples is not None and samples.stamp_ns == 100 * MS
+
+
+def test_the_nearest_sample_is_taken():
+    assembler = filled(static=100, wrist=100)
+    for stamp_ms in (90, 99, 108):
+        assembler.add("joints", stamp_ms * MS, stamp_ms)
+    samples = assembler.newest()
+    assert samples is not None and samples.values["joints"] == 99
+
+
+def test_a_jump_back_in_time_forgets_what_was_before():
+    assembler = filled(static=100, wrist=100, joints=100)
+    assembler.add("static", 5 * MS, "static@5")
+    assert assembler.newest() is None
+
+
+def test_a_repeated_sample_replaces_itself():
+    assembler = filled(static=100, wrist=100, joints=100)
+    assembler.add("static", 100 * MS, "again")
+    samples = assembler.newest()
+    assert samples is not None and samples.values["static"] == "again"
+
+
+def test_a_silent_stream_is_lost_once_and_found_once():
+    watch = StreamWatch(("a", "b"), max_age_s=0.1, now_s=0.0)
+    watch.heard("a", 0.1)
+    events = watch.check(0.15)
+    assert [(event.stream, event.lost) for event in events] == [("b", True)]
+    assert watch.check(0.16) == [] and watch.lost == {"b"}
+    event = watch.heard("b", 0.5)
+    assert event is not None and not event.lost and event.age_s == 0.5
+    assert watch.heard("b", 0.6) is None and watch.lost == frozenset()
+
+
+def test_streams_that_are_silent_together_only_wait():
+    watch = StreamWatch(("a", "b"), max_age_s=0.1, now_s=0.0, together=True)
+    assert watch.check(100.0) == []
+    watch.heard("a", 100.0)
+    assert [event.stream for event in watch.check(100.0)] == ["b"]
