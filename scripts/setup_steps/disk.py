@@ -3,14 +3,15 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from setup_steps.layout import Layout
 
 GB = 1e9
-# Measured with the pins of constraints.txt: the environment when finished plus the downloads that lie beside it meanwhile.
+# Measured with the pins of constraints.txt: 7.3 GB when finished, 3.6 GB of downloads that lie beside it meanwhile.
 ENVIRONMENT_GB = 11.0
-DISTRIBUTION_GB = 10.0
+CACHE_GB = 4.0  # what pip keeps of the downloads in the home folder, where there is room
 UPKEEP_GB = 0.3  # logs, the built workspace, one repaired package
 
 
@@ -18,8 +19,7 @@ def shortage(layout: Layout) -> str | None:
     """One line about missing room, or None."""
     needed_gb = UPKEEP_GB
     if not (layout.state / "packages.json").exists():
-        whole_gb = DISTRIBUTION_GB if layout.distribution else ENVIRONMENT_GB
-        needed_gb = max(needed_gb, whole_gb - size_gb(layout.venv))
+        needed_gb = max(needed_gb, ENVIRONMENT_GB - size_gb(layout.venv))
     return not_enough(layout.venv, needed_gb, free_gb(layout.venv))
 
 
@@ -32,10 +32,21 @@ def not_enough(folder: Path, needed_gb: float, free_gb: float) -> str | None:
     )
 
 
-def free_gb(folder: Path) -> float:
+def room_for_cache(layout: Layout, environ: Mapping[str, str]) -> bool:
+    """Whether pip may keep what it downloads; a full home folder must not spoil a set-up on a large disk."""
+    cache = existing(Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/"), ".cache")))
+    same_disk = cache.stat().st_dev == existing(layout.venv).stat().st_dev
+    return free_gb(cache) >= CACHE_GB + (ENVIRONMENT_GB if same_disk else 0)
+
+
+def existing(folder: Path) -> Path:
     while not folder.exists():
         folder = folder.parent
-    return shutil.disk_usage(folder).free / GB
+    return folder
+
+
+def free_gb(folder: Path) -> float:
+    return shutil.disk_usage(existing(folder)).free / GB
 
 
 def size_gb(folder: Path) -> float:

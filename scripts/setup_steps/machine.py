@@ -42,6 +42,7 @@ class Machine:
     has_compiler: bool = True
     has_headers: bool = True
     has_ensurepip: bool = True
+    has_rclpy: bool = True  # matters only beside a distribution
     missing_gl: tuple[str, ...] = ()  # system packages
 
 
@@ -57,6 +58,7 @@ def read_machine(layout: Layout) -> Machine:
         has_compiler=any(map(shutil.which, ("c++", "g++"))),
         has_headers=Path(sysconfig.get_paths()["include"], "Python.h").is_file(),
         has_ensurepip=importlib.util.find_spec("ensurepip") is not None,
+        has_rclpy=not layout.distribution or _imports(layout.base_python, "rclpy"),
         missing_gl=tuple(package for library, package in GL_LIBRARIES.items() if not _loads(library)),
     )
 
@@ -71,7 +73,13 @@ def refusal(machine: Machine, layout: Layout) -> str | None:
         if any(c.isspace() or c in ":;" for c in str(folder)):
             return f"the path {folder} has a blank, colon or semicolon in it, which ROS cannot handle; move it"
     if layout.distribution:
-        return None
+        if machine.has_rclpy:
+            return None
+        python = "Python {}.{}".format(*machine.python)
+        return (
+            f"ROS_DISTRO is {layout.distribution}, but {python} cannot import its rclpy; source the distribution's setup file, "
+            "name its Python in WORLDAGEN_PYTHON, or unset ROS_DISTRO to use the ROS wheels"
+        )
     if machine.cpu != "x86_64":
         return f"this is {machine.cpu}, ROS wheels exist for x86_64 only; on a Jetson source your ROS distribution first"
     if machine.glibc is None or machine.glibc < OLDEST_GLIBC:
@@ -191,6 +199,11 @@ class CheckMachine:
 def _two_numbers(version: str) -> tuple[int, int]:
     major, minor, *_ = [int(part) for part in version.split(".")] + [0, 0]
     return major, minor
+
+
+def _imports(python: str, module: str) -> bool:
+    """In a process of its own: a distribution's module for another Python is found, and then fails in its C part."""
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
 
 
 def _loads(library: str) -> bool:

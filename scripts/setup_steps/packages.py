@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from setup_steps import failures, records
+from setup_steps import disk, failures, records
 from setup_steps.command import run
 from setup_steps.layout import Layout
 from setup_steps.pip_output import PipOutput
@@ -111,6 +111,8 @@ class InstallPackages:
 
     def _pip(self, arguments: Sequence[str], progress: Progress, options: Sequence[str] = ("--progress-bar", "raw")) -> None:
         common = ["--disable-pip-version-check", "--no-input", "--retries", "3"]
+        if not disk.room_for_cache(self.layout, self.environ):
+            common.append("--no-cache-dir")
         build = ["--no-build-isolation", "--no-compile", *WHEELS_ONLY]
         pip = [str(self.layout.python), "-m", "pip", *common, "install", *build, *options]
         self._run([*pip, "--constraint", str(self.layout.constraints), *arguments], progress)

@@ -13,7 +13,7 @@ from setup_steps.progress import Progress
 GOOD = Machine()
 
 
-def check(layout, machine=GOOD, rights=None, monkeypatch=None, ran=None):
+def check(layout, machine=GOOD, rights=None, ran=None):
     step = CheckMachine(layout, os.environ, look=lambda _: machine, rights=lambda: rights)
     if ran is not None:
         step._apt = lambda rights, arguments, progress: ran.append(list(arguments)) or 0
@@ -38,6 +38,12 @@ def test_arm_needs_a_distribution_because_there_are_no_wheels_for_it(layout):
     reason = refusal(jetson, layout)
     assert reason == ("this is aarch64, ROS wheels exist for x86_64 only; on a Jetson source your ROS distribution first")
     assert refusal(jetson, replace(layout, distribution="humble")) is None
+
+
+def test_a_distribution_for_another_python_is_noticed_before_anything_is_installed(layout):
+    reason = refusal(replace(GOOD, python=(3, 11), has_rclpy=False), replace(layout, distribution="jazzy"))
+    assert reason is not None
+    assert "ROS_DISTRO is jazzy, but Python 3.11 cannot import its rclpy" in reason
 
 
 @pytest.mark.parametrize("machine", [replace(GOOD, glibc=(2, 27)), replace(GOOD, glibc=None), replace(GOOD, system="Darwin")])
