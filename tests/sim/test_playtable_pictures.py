@@ -12,10 +12,10 @@ from worldagen_sim.playtable.mjcf import build_mjcf
 from worldagen_sim.playtable.scenes import SCENES
 
 DOWN = np.array([0.0, 0.0, -0.01, 0.0, 0.0, 0.0, 1.0])
-# Measured over the four scenes: pixels that differ by more than 24 of 255 are silhouettes and shadow edges, at most 2.2 % of a
-# static picture and 4 % of a wrist picture; the mean difference is at most 1.0 and 2.4.
-MOST_UNLIKE = {"static": 0.03, "wrist": 0.06}
-MOST_MEAN_DIFFERENCE = {"static": 1.5, "wrist": 3.5}
+# Measured over four scenes and six seeds: pixels that differ by more than 24 of 255, all on silhouettes and shadow edges, are
+# at most 2.4 % of a static and 2.7 % of a wrist picture; the mean difference is at most 1.3 and 1.9.
+MOST_UNLIKE = {"static": 0.04, "wrist": 0.05}
+MOST_MEAN_DIFFERENCE = {"static": 2.0, "wrist": 3.0}
 
 
 @pytest.fixture(scope="module")
@@ -85,20 +85,17 @@ def test_pictures_have_calvins_sizes(playtable):
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_every_corner_of_the_work_area_is_framed_and_a_block_is_ten_pixels_wide(scene):
+def test_the_work_area_is_framed_and_a_block_is_ten_pixels_wide(scene):
     model = mujoco.MjModel.from_xml_string(build_mjcf(SCENES[scene]))
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     for x, y, z in ((-0.30, -0.13, 0.47), (0.25, -0.13, 0.47), (-0.18, 0.11, 0.47), (0.25, 0.11, 0.47), (0.16, -0.45, 0.36)):
         assert (np.abs(project(model, data, (x, y, z)) - 100) < 98).all(), (x, y, z)
-    half = SCENES[scene].block_edge_m / 2
-    left, right = (project(model, data, (0.03 + side, 0.0, 0.485)) for side in (-half, half))
-    assert np.linalg.norm(right - left) > 8
-    assert across_diagonal(model, data, half) > 10
+    assert block_width(model, data, SCENES[scene].block_edge_m / 2) > 10
 
 
-def across_diagonal(model, data, half):
-    """Width in pixels of a block seen from the static camera."""
+def block_width(model, data, half):
+    """Pixels across a block in the middle of the static picture."""
     corners = [project(model, data, (0.03 + x, y, 0.485)) for x in (-half, half) for y in (-half, half)]
     columns = [corner[0] for corner in corners]
     return max(columns) - min(columns)

@@ -9,11 +9,11 @@ from xml.etree.ElementTree import Element, tostring
 from worldagen_sim.playtable.desk import TABLE_TOP_M, add_blocks, add_desk, add_drawer_exclusion
 from worldagen_sim.playtable.elements import add
 from worldagen_sim.playtable.panda import BASE_M, WHITE, add_panda, add_panda_servos
+from worldagen_sim.playtable.rendering import CAMERAS
 from worldagen_sim.playtable.scenes import Lighting, SceneParameters, StaticCamera
 
 PHYSICS_STEP_S = 1 / 240
 TABLE_CENTRE_M = (0.0, 0.0, TABLE_TOP_M)
-STATIC_PIXELS = 200
 BACKGROUND = (0.80, 0.83, 0.86)
 
 
@@ -49,8 +49,8 @@ def build_mjcf(scene: SceneParameters) -> str:
 
 def _add_looks(mjcf: Element, scene: SceneParameters) -> None:
     """Quality settings measured to be four times faster than MuJoCo's own under a software renderer."""
-    visual = add(mjcf, "visual")
-    add(visual, "global", offwidth=STATIC_PIXELS, offheight=STATIC_PIXELS)
+    visual, largest = add(mjcf, "visual"), max(CAMERAS.values())
+    add(visual, "global", offwidth=largest, offheight=largest)
     # One quad per flat face loses nothing: all light is directional, so a face has one brightness.
     add(visual, "quality", offsamples=0, shadowsize=512, numslices=16, numstacks=8, numquads=1)
     light = scene.lighting
