@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from checkout import BASE_PYTHON, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from setup_steps.layout import Layout  # noqa: E402, needs the line above
+from setup_steps.layout import Layout
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def layout(tmp_path) -> Layout:
     """An empty checkout with an empty place for its environment, made from the Python that runs this test."""
     root = tmp_path / "checkout"
     root.mkdir()
-    return Layout(root, root / ".venv", base_python=getattr(sys, "_base_executable", sys.executable))
+    return Layout(root, root / ".venv", base_python=BASE_PYTHON)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def run_setup() -> Callable[..., subprocess.CompletedProcess]:
 
     def run(checkout: Path, environ: Mapping[str, str] = {}, **options) -> subprocess.CompletedProcess:
         clean = {"PATH": os.defpath, "HOME": str(checkout), "LC_ALL": "C.UTF-8", **environ}
-        clean.setdefault("WORLDAGEN_PYTHON", getattr(sys, "_base_executable", sys.executable))
+        clean.setdefault("WORLDAGEN_PYTHON", BASE_PYTHON)
         command = [str(checkout / "scripts" / "setup")]
         return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=100, check=False, **options)
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import ROOT
+from checkout import ROOT
 
 HOLD = """
 import sys; sys.path.insert(0, sys.argv[1])

@@ -4,7 +4,7 @@ import re
 from importlib import metadata
 
 import pytest
-from conftest import ROOT
+from checkout import ROOT
 from packaging.requirements import Requirement
 from setup_steps.layout import Layout
 from setup_steps.packages import extras, packaging_part

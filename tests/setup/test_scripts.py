@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from checkout import ROOT
 from setup_steps.layout import child_environment
 
 SCRIPTS = [ROOT / "scripts" / name for name in ("setup", "activate", "demo", "test", "lock")] + [ROOT / ".ci" / "run"]

@@ -3,14 +3,13 @@
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from checkout import BASE_PYTHON
 from setup_steps.disk import ENVIRONMENT_GB, free_gb
 
-BASE_PYTHON = getattr(sys, "_base_executable", sys.executable)
 NOBODY = 65534
 
 
