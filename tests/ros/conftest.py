@@ -1,0 +1,114 @@
+"""Every ROS test runs in a domain of its own, waits for conditions with deadlines, and leaves no process behind."""
+
+import os
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: run scripts/test, or source scripts/activate first")
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.stack import Stack, stack_environment
+
+FIRST_PORT = 22100  # a bound port marks a domain as taken, for other test runs on this machine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/ros/" in str(item.path):
+            item.add_marker(pytest.mark.ros)
+
+
+@pytest.fixture(scope="session")
+def domain() -> Iterator[int]:
+    """A ROS domain that no other test run on this machine uses."""
+    for number in random.sample(range(1, 100), 99):
+        lock = socket.socket()
+        try:
+            lock.bind(("127.0.0.1", FIRST_PORT + number))
+        except OSError:
+            lock.close()
+            continue
+        yield number
+        lock.close()
+        return
+    pytest.fail("all ROS domains of this machine are taken by test runs")
+
+
+@pytest.fixture(autouse=True)
+def environment(domain: int, tmp_path, monkeypatch) -> dict[str, str]:
+    """The complete environment of a ROS process; also this process's own."""
+    whole = stack_environment({**os.environ, "ROS_LOG_DIR": str(tmp_path / "log")}, domain)
+    for key, value in whole.items():
+        monkeypatch.setenv(key, value)
+    return whole
+
+
+class Graph:
+    """Nodes of this process, spun by whoever waits."""
+
+    def __init__(self) -> None:
+        self.executor = SingleThreadedExecutor()
+        self.nodes: list[Node] = []
+
+    def add(self, node: Node) -> Node:
+        self.executor.add_node(node)
+        self.nodes.append(node)
+        return node
+
+    def wait(self, condition: Callable[[], object], what: str, patience_s: float = 20.0) -> None:
+        """Spin until the condition holds; fails the test after the patience."""
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {patience_s:g} s for {what}")
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def spin_for(self, seconds: float) -> None:
+        """Spin for a while: for tests that something does not happen."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.02)
+
+
+@pytest.fixture
+def start_ros(environment) -> Iterator[Callable[..., Graph]]:
+    """Call with ROS arguments, e.g. start_ros("-p", "policy.kind:=network"), to initialise rclpy; returns a Graph."""
+    graphs: list[Graph] = []
+
+    def start(*arguments: str) -> Graph:
+        rclpy.init(args=["--ros-args", *arguments] if arguments else [])
+        graphs.append(Graph())
+        return graphs[-1]
+
+    yield start
+    for graph in graphs:
+        for node in graph.nodes:
+            node.destroy_node()
+        graph.executor.shutdown()
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def start_stack(environment) -> Iterator[Callable[..., Stack]]:
+    """Call with a deployment (and a namespace) to start its nodes as processes; returns the Stack, its lines in `.lines`."""
+    stacks: list[Stack] = []
+
+    def start(config: DeploymentConfig, namespace: str = "") -> Stack:
+        lines: list[str] = []
+        stack = Stack(config, lambda name, line: lines.append(f"[{name}] {line}"), namespace)
+        stack.lines = lines
+        stacks.append(stack)
+        stack.start()
+        return stack
+
+    yield start
+    for stack in stacks:
+        stack.stop()
