@@ -55,7 +55,7 @@ def load_checkpoint(folder: Path) -> tuple[WorldAgen, PolicyConventions]:
     config, conventions = read_config(folder), read_conventions(folder)
     _refuse_differences(folder, config)
     with torch.random.fork_rng(devices=[]):  # the random weights are overwritten; the caller's generator stays put
-        network = WorldAgen(config).to(_stored_type(folder))
+        network = WorldAgen(config).to(_stored_type(folder)).eval()
     _copy_weights(folder, network)
     return network, conventions
 

@@ -40,7 +40,8 @@ class ClipTextEncoder(nn.Module):
         from open_clip.transformer import QuickGELU, TextTransformer
 
         self.tokenizer = SimpleTokenizer(context_length=CLIP_CONTEXT)
-        self.tower = TextTransformer(context_length=CLIP_CONTEXT, output_dim=config.width, act_layer=QuickGELU)
+        width = config.width
+        self.tower = TextTransformer(CLIP_CONTEXT, width=width, heads=width // 64, output_dim=width, act_layer=QuickGELU)
 
     def forward(self, instructions: Sequence[str]) -> torch.Tensor:
         for instruction in instructions:
