@@ -87,6 +87,19 @@ def read_notes(folder: Path) -> str:
     return str(_read_json(folder / CONFIG).get("notes", ""))
 
 
+def read_header(folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Name -> (shape, type) of every tensor in a checkpoint folder, without reading the tensors."""
+    with _open_weights(folder) as weights:
+        slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118 - not a mapping
+        return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+
+
+def require_whole(folder: Path) -> None:
+    """Raise CheckpointError unless configuration, conventions and the header of the weights agree."""
+    read_conventions(folder)
+    _refuse_differences(folder, read_config(folder))
+
+
 def describe_differences(
     expected: Mapping[str, tuple[tuple[int, ...], str]], found: Mapping[str, tuple[tuple[int, ...], str]]
 ) -> list[str]:
@@ -113,10 +126,7 @@ def _refuse_differences(folder: Path, config: NetworkConfig) -> None:
     with torch.device("meta"):  # shapes only: no memory, no random numbers
         tensors = WorldAgen(config).state_dict()
     expected = {name: (tuple(tensor.shape), wanted_type) for name, tensor in tensors.items()}
-    with _open_weights(folder) as weights:
-        slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118 - not a mapping
-        found = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
-    refuse(folder / WEIGHTS, describe_differences(expected, found))
+    refuse(folder / WEIGHTS, describe_differences(expected, read_header(folder)))
 
 
 def _copy_weights(folder: Path, network: WorldAgen) -> None:
