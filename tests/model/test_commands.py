@@ -69,4 +69,4 @@ def test_the_mask_is_drawn_as_a_picture_with_as_many_squares_as_the_mask_has(tmp
     assert main(["mask", str(picture)]) == 0
     root = ElementTree.parse(picture).getroot()
     bars = [item for item in root if item.tag.endswith("rect")][1:]  # the first is the paper
-    assert sum(int(bar.get("width")) for bar in bars) == 5 * 4_941
+    assert sum(int(bar.get("width")) for bar in bars) == 7 * 4_941

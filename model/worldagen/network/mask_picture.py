@@ -6,7 +6,7 @@ import numpy as np
 
 from worldagen.network.layout import Group, Layout
 
-CELL, LEFT, TOP = 5, 170, 150  # pixels
+CELL, LEFT, TOP = 7, 130, 110  # pixels
 COLORS = {
     Group.TEXT: "#8e6c8a",
     Group.STATE: "#3b6fb6",
@@ -21,7 +21,7 @@ def draw_mask(layout: Layout, mask: np.ndarray) -> str:
     side = layout.length * CELL
     pieces = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + side + 20}" height="{TOP + side + 20}" '
-        'font-family="sans-serif" font-size="9">',
+        'font-family="sans-serif" font-size="7">',
         f'<rect width="{LEFT + side + 20}" height="{TOP + side + 20}" fill="white"/>',
         f'<text x="10" y="20" font-size="12">rows ask, columns are read; {int(mask.sum())} of {mask.size} pairs</text>',
     ]
@@ -55,7 +55,7 @@ def _labels(layout: Layout, unit: int) -> list[str]:
         span = layout.span(group)
         if span.start == span.stop:
             continue
-        middle = start + (span.start + span.stop) * CELL / 2 + 3
+        middle = start + (span.start + span.stop) * CELL / 2 + 2.5
         name = f"{group.value} {unit}"
         pieces.append(f'<text x="{LEFT - 6}" y="{TOP + middle}" text-anchor="end">{name}</text>')
         pieces.append(f'<text transform="translate({LEFT + middle} {TOP - 6}) rotate(-60)">{name}</text>')
