@@ -1,0 +1,125 @@
+"""A deployment reaches every node as typed, read-only parameters, and what is wrong in it is refused at start."""
+
+import re
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from ament_index_python.packages import get_package_prefix
+from rcl_interfaces.srv import GetParameters
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from worldagen.errors import ConfigError, UnknownName
+from worldagen_ros.config import DeploymentConfig, config_folder, load_deployment
+from worldagen_ros.params import read_sections
+from worldagen_ros.specs import NODES, flat_parameters, nodes_of, remappings_of
+
+PACKAGE = Path(__file__).parents[2] / "ros2_ws/src/worldagen_ros"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PACKAGE / "config").glob("*.yaml")))
+def test_every_shipped_deployment_loads(name):
+    config = load_deployment(name)
+    assert {spec.name for spec in nodes_of(config)} >= {"command", "policy"}
+
+
+def test_real_hardware_starts_no_simulator():
+    config = load_deployment("franka", {"robot.source": "hardware"})
+    assert [spec.name for spec in nodes_of(config)] == ["command", "policy"]
+
+
+def test_an_unknown_deployment_is_refused_with_the_list():
+    with pytest.raises(UnknownName, match="franka, sim, sim_network, sim_realtime"):
+        load_deployment("moon")
+
+
+def test_a_bad_value_names_file_key_value_and_what_is_allowed(tmp_path):
+    file = tmp_path / "cell.yaml"
+    file.write_text("timing: {mode: sometimes}")
+    with pytest.raises(ConfigError, match=r"cell\.yaml: timing\.mode is 'sometimes'; allowed: one of: lockstep, realtime"):
+        load_deployment(str(file))
+
+
+def test_every_leaf_says_what_it_means():
+    for section in fields(DeploymentConfig()):
+        for leaf in fields(getattr(DeploymentConfig(), section.name)):
+            assert leaf.metadata.get("meaning") or leaf.name == "limits", f"{section.name}.{leaf.name}"
+
+
+def test_every_node_is_installed_and_listed_once():
+    scripts = re.findall(r'"(\w+) = worldagen_ros\.(\w+):main"', (PACKAGE / "setup.py").read_text())
+    assert sorted(spec.executable for spec in NODES) == sorted(name for name, _ in scripts)
+    programs = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros"
+    assert all((programs / spec.executable).exists() for spec in NODES)
+    assert (config_folder() / "fastdds.xml").exists()
+
+
+def test_only_lockstep_listens_to_a_clock_and_a_namespace_has_its_own():
+    lockstep, realtime = load_deployment("sim"), load_deployment("sim_realtime")
+    clocked = {spec.name: flat_parameters(spec, lockstep)["use_sim_time"] for spec in NODES}
+    assert clocked == {"sim": False, "command": True, "policy": True}
+    assert not any(flat_parameters(spec, realtime)["use_sim_time"] for spec in NODES)
+    assert remappings_of("/left/") == (("/clock", "/left/clock"),) and remappings_of("") == ()
+
+
+class Configured(Node):
+    def __init__(self) -> None:
+        super().__init__("configured", automatically_declare_parameters_from_overrides=True)
+        self.sections = read_sections(self, DeploymentConfig(), ("command", "robot"))
+
+
+def test_parameters_come_back_as_the_same_dataclasses(start_ros, tmp_path):
+    config = load_deployment("franka", {"robot.base_pose": "[1, 2, 3, 0, 0, 0.5]"})
+    spec = next(spec for spec in NODES if spec.name == "command")
+    parameters = {key: value for key, value in flat_parameters(spec, config).items() if not key.startswith("timing")}
+    file = tmp_path / "parameters.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
+    graph = start_ros("--params-file", str(file), "-p", "command.limits.max_step_m:=0.01")
+    node = graph.add(Configured())
+    command, robot = node.sections
+    assert robot == config.robot
+    assert command.limits.max_step_m == 0.01 and command.limits.max_lead_m == config.command.limits.max_lead_m
+
+
+def test_parameters_are_read_only_and_described(start_ros):
+    graph = start_ros()
+    node = graph.add(Configured())
+    result = node.set_parameters([Parameter("command.limits.max_step_m", value=1.0)])[0]
+    assert not result.successful
+    assert "m" in node.describe_parameter("command.limits.max_step_m").description
+    client = node.create_client(GetParameters, "configured/get_parameters")
+    answer = client.call_async(GetParameters.Request(names=["command.interface"]))
+    graph.wait(answer.done, "the parameters")
+    assert answer.result().values[0].string_value == "target_pose"
+
+
+@pytest.mark.parametrize(
+    ("parameter", "says"),
+    [
+        ("command.blend:=3", ["unknown parameter command.blend", "command.blend_rows"]),
+        ("command.limits.max_step_m:=-1.0", ["command.limits.max_step_m is -1.0", "from 0 to 0.1"]),
+        ("timing.mode:=7", ["timing.mode is 7", "lockstep, realtime"]),
+        ("robot.tool_frame:=claw", ["'claw'", "panda_hand_tcp"]),
+        ("robot.urdf:=r2d2", ["'r2d2'", "panda"]),
+    ],
+)
+def test_a_node_refuses_a_bad_parameter_in_one_line(environment, parameter, says):
+    program = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros/command_node"
+    done = subprocess.run([program, "--ros-args", "-p", parameter], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr
+    for words in says:
+        assert words in lines[0]
+
+
+def test_an_unknown_task_ends_the_simulator_with_the_list(environment):
+    program = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros/sim_node"
+    done = subprocess.run(
+        [program, "--ros-args", "-p", "sim.task:=fly", "-p", "sim.renderer:=raycast"],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1 and "open_drawer" in done.stderr and "Traceback" not in done.stderr
