@@ -1,4 +1,4 @@
-"""Which past unit holds which frames and which actions, and which tokens one decision needs. No tensors are computed here.
+"""Which past unit holds which frames and which actions. Pure bookkeeping: no tensors are computed here.
 
 Two modes. `aligned` pairs the frames of step t with the chunk that was executed after them. `reference` repeats the
 published evaluation, whose action pass falls one unit behind once the window slides: frames have moved on, actions have not.
@@ -7,18 +7,13 @@ Legend: K units in the window; step t is the t-th decision since reset, from 0; 
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Literal, TypeVar
 
 import numpy as np
 
-from worldagen.network.layout import CONTEXT_GROUPS, Group, Layout
-
 HistoryMode = Literal["aligned", "reference"]
 HISTORY_MODES = ("aligned", "reference")
 Chunk = TypeVar("Chunk")
-
-_OWN_ACTION_HIDDEN = tuple(group for group in CONTEXT_GROUPS if group is not Group.ACTION)
 
 
 def past_chunks(executed: Sequence[Chunk], newest_unit: int, mode: HistoryMode) -> list[Chunk]:
@@ -31,13 +26,6 @@ def past_chunks(executed: Sequence[Chunk], newest_unit: int, mode: HistoryMode) 
 def world_pass_extends_action_pass(step: int, units: int, mode: HistoryMode) -> bool:
     """Whether both passes of a step show the same past, so that the world pass may go on from the action pass."""
     return mode == "aligned" or step < units
-
-
-@lru_cache
-def context_indices(layout: Layout, newest_unit: int) -> np.ndarray:
-    """Tokens that the action pass reads: all context of the past units; of the newest all but its own, hidden, actions."""
-    past = [layout.indices(unit, CONTEXT_GROUPS) for unit in range(newest_unit)]
-    return np.concatenate([*past, layout.indices(newest_unit, _OWN_ACTION_HIDDEN)])
 
 
 def sampled_frames(frames: int, rows: int) -> list[int]:

@@ -2,17 +2,18 @@
 
 Equal to evaluating the whole network twice per decision, as published, because
 - a frame is encoded once: encoders see one picture at a time, so its tokens are kept until the window has slid past it;
-- an instruction is encoded once;
+- an instruction is encoded once, however often it comes back;
 - units that would only be padding, prediction tokens that nobody reads, and the newest unit's own actions (which its
   action prediction may not see) are left out, the others keeping their positions;
 - the world pass goes on from the keys and values of the action pass, adding only the chosen actions and the image tokens;
-- pictures are painted only when they are asked for.
+- pictures are painted only when they are asked for;
+- what the next decision needs of the past can be computed while the robot is still moving (`prepare`).
 
 Legend: K units, n frames and m rows per unit, D token width.
 """
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,35 +23,31 @@ import torch
 
 from worldagen.checkpoint import load_checkpoint
 from worldagen.conventions import decode_actions, encode_state
-from worldagen.errors import BadInstruction, BadObservation, ConfigError, PredictionUnavailable
+from worldagen.errors import BadChunk, BadInstruction, BadObservation, ConfigError, PredictionUnavailable
 from worldagen.history import (
     HISTORY_MODES,
     HistoryMode,
-    context_indices,
     past_chunks,
     sampled_frames,
     world_pass_extends_action_pass,
 )
-from worldagen.network.backbone import Memory
 from worldagen.network.config import VIEWS, find_preset
 from worldagen.network.heads import join_patches
-from worldagen.network.layout import Group
-from worldagen.network.worldagen import WorldAgen
+from worldagen.network.layout import CONTEXT_GROUPS, Group
+from worldagen.network.worldagen import WindowMemory, WorldAgen
 from worldagen.policy_conventions import PolicyConventions, find_preset_conventions
 from worldagen.preprocess import restore_image, scale_image, scale_pose
 from worldagen.types import ActionChunk, Observation
 
+TEXTS_KEPT = 64  # instructions whose tokens are kept
+
 
 @dataclass(frozen=True, eq=False)
 class _Decision:
-    """What the world model needs of the last decision.
-
-    step: t. memory, remembered: keys and values of the action pass and the window indices of their tokens.
-    """
+    """What the world model needs of the last decision: its step t and the tokens its action pass left in memory."""
 
     step: int
-    memory: Memory
-    remembered: torch.Tensor
+    memory: WindowMemory
 
 
 class NetworkPolicy:
@@ -64,14 +61,14 @@ class NetworkPolicy:
         self.history: HistoryMode = history
         self.adapter = ""
         self._text: torch.Tensor | None = None  # (1, D) settled
+        self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()  # the last few instructions, newest last
         self._forget()
 
     def reset(self, instruction: str) -> None:
         """Forget the history and take up a new instruction. Raises BadInstruction, changing nothing, if it has no words."""
         if not isinstance(instruction, str) or not instruction.strip():
             raise BadInstruction(f"instruction is {instruction!r}; expected words, or 'no lang' for none")
-        with torch.inference_mode():
-            self._text = self.network.settle(self.network.encode_text([instruction]))
+        self._text = self._encode_text(instruction)
         self._forget()
 
     def act(self, observation: Observation, earlier: Sequence[Observation] = ()) -> ActionChunk:
@@ -79,7 +76,8 @@ class NetworkPolicy:
 
         earlier: the m - 1 observations made since the last chunk before this one, oldest first. Only a network with more
             than one frame per unit needs them; its first decision does without.
-        Raises BadObservation before the history changes, so that the next good observation works.
+        Raises BadObservation, or BadChunk for a network that gives no finite numbers, before the history changes, so that the
+        next good observation works.
         """
         started_s = time.perf_counter()
         if self._text is None:
@@ -89,6 +87,8 @@ class NetworkPolicy:
             frames = self._encode(chosen)
             numbers, decision = self._decide(frames)
             executed = self._encode_chunk(numbers)
+        if not np.isfinite(numbers).all():
+            raise BadChunk(f"decision {decision.step}: the network gives numbers that are not finite; its weights are broken")
         chunk = ActionChunk(
             stamp_ns=observation.stamp_ns,
             sequence=decision.step,
@@ -104,6 +104,21 @@ class NetworkPolicy:
         self._decision, self._pictures = decision, None
         self._step += 1
         return chunk
+
+    def prepare(self) -> None:
+        """Do now what the next decision needs of the past, so that it answers sooner; for the time while a chunk is played.
+
+        Changes results by rounding only, yet two runs are equal bit for bit only if both do it at the same steps, or neither.
+        """
+        if self._text is None or self._prepared is not None:
+            return
+        newest = self._newest_unit(self._step)
+        tokens, indices = self._past(newest, past_chunks(list(self._executed), newest, self.history))
+        memory = WindowMemory()
+        if newest:
+            with torch.inference_mode():
+                self.network.attend(tokens[None], indices, memory)
+        self._prepared = memory
 
     def predict(self) -> dict[str, np.ndarray]:
         """The pictures expected once the last chunk has been played: {"static", "wrist"}, each (S, S, 3) uint8, upright.
@@ -133,6 +148,7 @@ class NetworkPolicy:
         self._frames: deque[dict[Group, torch.Tensor]] = deque(maxlen=units)  # settled state, latent and cls tokens
         self._executed: deque[torch.Tensor] = deque(maxlen=units)  # (m, D) settled tokens of the chunks given
         self._decision: _Decision | None = None
+        self._prepared: WindowMemory | None = None
         self._pictures: np.ndarray | None = None
 
     def _choose(self, observation: Observation, earlier: Sequence[Observation]) -> list[Observation]:
@@ -170,15 +186,18 @@ class NetworkPolicy:
 
     def _decide(self, frames: dict[Group, torch.Tensor]) -> tuple[np.ndarray, _Decision]:
         """The action pass: tokens of the newest unit -> (m, 7) network actions, and what the world pass needs."""
-        layout = self.network.layout
-        newest = min(self._step, self.network.config.units - 1)
-        context = self._context([*self._frames, frames][-newest - 1 :], past_chunks(list(self._executed), newest, self.history))
-        prompts = self.network.settle(self.network.prediction_tokens()[Group.ACTION_PREDICTION])
-        indices = np.concatenate([context_indices(layout, newest), layout.indices(newest, [Group.ACTION_PREDICTION])])
-        decision = _Decision(self._step, Memory(), torch.from_numpy(indices).to(prompts.device))
-        hidden = self.network.attend(torch.cat([context, prompts])[None], decision.remembered, decision.memory)
+        newest = self._newest_unit(self._step)
+        prompts, places = self._prompts(newest, Group.ACTION_PREDICTION)
+        own, own_places = self._own(newest, frames)
+        tokens, indices = torch.cat([own, prompts]), torch.cat([own_places, places])
+        memory, self._prepared = self._prepared, None
+        if memory is None:
+            memory = WindowMemory()
+            past, past_places = self._past(newest, past_chunks(list(self._executed), newest, self.history))
+            tokens, indices = torch.cat([past, tokens]), torch.cat([past_places, indices])
+        hidden = self.network.attend(tokens[None], indices, memory)
         arm, gripper_logit = self.network.action_head(hidden[0, -len(prompts) :])
-        return self._action_numbers(arm, gripper_logit), decision
+        return self._action_numbers(arm, gripper_logit), _Decision(self._step, memory)
 
     def _action_numbers(self, arm: torch.Tensor, gripper_logit: torch.Tensor) -> np.ndarray:
         """Outputs of the action head -> (m, 7): arm in (-1, 1), gripper -1 or +1; the first prediction step of each row."""
@@ -190,27 +209,60 @@ class NetworkPolicy:
 
     def _imagine(self, decision: _Decision) -> torch.Tensor:
         """The world pass: outputs (1, n 2 tokens, D) of the newest unit's image-prediction tokens."""
-        layout, units = self.network.layout, self.network.config.units
-        newest = min(decision.step, units - 1)
-        prompts = self.network.settle(self.network.prediction_tokens()[Group.IMAGE_PREDICTION])
-        tokens = torch.cat([self._executed[-1], prompts])
-        indices = layout.indices(newest, [Group.ACTION, Group.IMAGE_PREDICTION])
-        memory, remembered = decision.memory, decision.remembered
+        units = self.network.config.units
+        newest = self._newest_unit(decision.step)
+        prompts, places = self._prompts(newest, Group.IMAGE_PREDICTION)
+        tokens, indices = torch.cat([self._executed[-1], prompts]), torch.cat([self._places(newest, [Group.ACTION]), places])
+        memory = decision.memory
         if not world_pass_extends_action_pass(decision.step, units, self.history):
-            context = self._context(list(self._frames)[-newest - 1 :], list(self._executed)[:newest])
-            tokens, indices = torch.cat([context, tokens]), np.concatenate([context_indices(layout, newest), indices])
-            memory, remembered = Memory(), remembered[:0]
-        place = torch.from_numpy(indices).to(tokens.device)
-        return self.network.attend(tokens[None], place, memory, remembered)[:, -len(prompts) :]
+            *_, frames = self._frames
+            past, past_places = self._past(newest, list(self._executed)[:newest], skip_newest=True)
+            own, own_places = self._own(newest, frames)
+            tokens, indices = torch.cat([past, own, tokens]), torch.cat([past_places, own_places, indices])
+            memory = WindowMemory()
+        return self.network.attend(tokens[None], indices, memory)[:, -len(prompts) :]
 
-    def _context(self, frames: Sequence[dict[Group, torch.Tensor]], chunks: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Settled tokens of `context_indices`, in that order: (T, D). One chunk fewer than frames."""
+    def _newest_unit(self, step: int) -> int:
+        return min(step, self.network.config.units - 1)
+
+    def _past(
+        self, newest: int, chunks: Sequence[torch.Tensor], skip_newest: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Context tokens of the units before the newest, (T, D), and their window indices, (T,).
+
+        skip_newest: the newest unit's own frames are in the history already and are no past.
+        """
         assert self._text is not None
-        pieces = []
-        for unit, frame in enumerate(frames):
-            own = [chunks[unit]] if unit < len(chunks) else []
-            pieces += [self._text, frame[Group.STATE], *own, frame[Group.LATENT], frame[Group.CLS]]
-        return torch.cat(pieces)
+        history = list(self._frames)[: -1 if skip_newest else None]
+        pieces, places = [self._text[:0]], [self._places(0, [])]
+        for unit, (frames, chunk) in enumerate(zip(history[len(history) - newest :], chunks, strict=True)):
+            pieces += [self._text, frames[Group.STATE], chunk, frames[Group.LATENT], frames[Group.CLS]]
+            places.append(self._places(unit, CONTEXT_GROUPS))
+        return torch.cat(pieces), torch.cat(places)
+
+    def _own(self, newest: int, frames: dict[Group, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Context tokens of the newest unit without its actions, and their window indices."""
+        assert self._text is not None
+        tokens = torch.cat([self._text, frames[Group.STATE], frames[Group.LATENT], frames[Group.CLS]])
+        return tokens, self._places(newest, [group for group in CONTEXT_GROUPS if group is not Group.ACTION])
+
+    def _prompts(self, newest: int, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
+        """The newest unit's prediction tokens of a group, and their window indices."""
+        return self.network.settle(self.network.prediction_tokens()[group]), self._places(newest, [group])
+
+    def _places(self, unit: int, groups: Sequence[Group]) -> torch.Tensor:
+        """Window indices of those groups of a unit."""
+        return torch.from_numpy(self.network.layout.indices(unit, groups)).to(self.network.position.device)
+
+    def _encode_text(self, instruction: str) -> torch.Tensor:
+        """An instruction -> its settled token (1, D), from the cache if it was given lately."""
+        if instruction not in self._texts:
+            with torch.inference_mode():
+                self._texts[instruction] = self.network.settle(self.network.encode_text([instruction]))
+            if len(self._texts) > TEXTS_KEPT:
+                self._texts.popitem(last=False)
+        self._texts.move_to_end(instruction)
+        return self._texts[instruction]
 
     def _tensor(self, numbers: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
         """numpy -> the network's device and type."""

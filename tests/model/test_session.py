@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY, build, random_observations
 
-from worldagen.errors import BadInstruction, BadObservation, ConfigError, PredictionUnavailable
+from worldagen.errors import BadChunk, BadInstruction, BadObservation, ConfigError, PredictionUnavailable
 from worldagen.policy_conventions import PRESET_CONVENTIONS
 from worldagen.session import NetworkPolicy, make_policy
 
@@ -49,6 +50,54 @@ def test_the_instruction_and_the_history_matter():
     with_history = policy.act(seen[1]).rows
     policy.reset("open the drawer")
     assert not np.array_equal(policy.act(seen[1]).rows, with_history)
+
+
+def test_an_instruction_is_encoded_once_however_often_it_comes_back():
+    policy = new_policy()
+    calls = []
+    policy.network.text.register_forward_hook(lambda *_: calls.append(1))
+    for instruction in ("open the drawer", "lift the red block", "open the drawer", "lift the red block"):
+        policy.reset(instruction)
+    assert len(calls) == 1  # the drawer was known already
+
+
+def test_a_frame_is_encoded_once_and_only_the_tokens_that_are_read_reach_the_backbone():
+    policy, seen = new_policy(), random_observations(6)
+    pictures, tokens = [], []
+    policy.network.vision.register_forward_hook(lambda _, inputs, __: pictures.append(len(inputs[0])))
+    policy.network.backbone.register_forward_hook(lambda _, inputs, __: tokens.append(inputs[0].shape[1]))
+    for observation in seen:
+        policy.act(observation)
+    assert sum(pictures) == 2 * len(seen)
+    assert tokens == [21, 42, 63, 63, 63, 63]  # 16 own and 5 prompts, and 21 for each past unit
+    policy.predict()
+    assert tokens[-1] == 23  # 5 actions and 18 image prompts; the rest is remembered
+    policy.prepare()
+    policy.act(seen[0])
+    assert tokens[-2:] == [42, 21]
+
+
+def test_the_pictures_are_painted_only_when_asked_for():
+    policy, painted = new_policy(), []
+    policy.network.image_head.register_forward_hook(lambda *_: painted.append(1))
+    policy.act(random_observations(1)[0])
+    assert not painted
+    policy.predict()
+    assert len(painted) == 1
+
+
+def test_numbers_that_are_not_finite_never_leave_and_never_enter_the_history():
+    seen, policy, undisturbed = random_observations(2), new_policy(), new_policy()
+    policy.act(seen[0])
+    undisturbed.act(seen[0])
+    good = policy.network.action_head.arm.bias.detach().clone()
+    with torch.no_grad():
+        policy.network.action_head.arm.bias.fill_(float("nan"))
+    with pytest.raises(BadChunk):
+        policy.act(seen[1])
+    with torch.no_grad():
+        policy.network.action_head.arm.bias.copy_(good)
+    assert np.array_equal(policy.act(seen[1]).rows, undisturbed.act(seen[1]).rows)
 
 
 def test_asking_for_pictures_changes_no_action():

@@ -18,7 +18,7 @@ BACKBONES = {"qwen3": TINY.backbone, "gpt2": BackboneConfig("gpt2", layers=2, he
 CALVIN = PRESET_CONVENTIONS["calvin"]
 
 
-def run_both(config, history, steps=STEPS):
+def run_both(config, history, steps=STEPS, prepare=False):
     """Yield (step, rows of both, pictures of both) with the session and the oracle fed the same observations."""
     network = build(config)
     session = NetworkPolicy(network, CALVIN, history)
@@ -34,6 +34,8 @@ def run_both(config, history, steps=STEPS):
         numbers = oracle.act(frames)
         rows = decode_actions(CALVIN.actions, numbers, since_last[-1].state[3:6])
         yield step, (chunk.rows, rows), (session.predict_pixels(), oracle.imagine(numbers))
+        if prepare:
+            session.prepare()
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
@@ -51,6 +53,15 @@ def test_session_equals_two_full_passes_at_every_step(history, backbone, frames)
 )
 def test_session_is_exact_with_every_option(change):
     for step, (rows, expected_rows), (pictures, expected_pictures) in run_both(replace(TINY, **change), "aligned", steps=6):
+        assert np.abs(rows - expected_rows).max() < 1e-4 * CALVIN.actions.translation_scale_m, step
+        assert np.abs(pictures - expected_pictures).max() < 1e-4, step
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("history", ["aligned", "reference"])
+def test_work_done_ahead_changes_nothing(history, frames):
+    config = replace(TINY, frames=frames)
+    for step, (rows, expected_rows), (pictures, expected_pictures) in run_both(config, history, steps=8, prepare=True):
         assert np.abs(rows - expected_rows).max() < 1e-4 * CALVIN.actions.translation_scale_m, step
         assert np.abs(pictures - expected_pictures).max() < 1e-4, step
 

@@ -56,6 +56,14 @@ class Predictions:
     gripper_state_logit: torch.Tensor | None
 
 
+class WindowMemory:
+    """Tokens of one window that the backbone has seen: their window indices (S,), their keys and values."""
+
+    def __init__(self) -> None:
+        self.indices = torch.empty(0, dtype=torch.long)
+        self.cache = Memory()
+
+
 class WorldAgen(nn.Module):
     """The network of one configuration, with fresh random weights from torch's global generator."""
 
@@ -145,17 +153,16 @@ class WorldAgen(nn.Module):
         self,
         tokens: torch.Tensor,
         indices: torch.Tensor,
-        memory: Memory | None = None,
-        remembered: torch.Tensor | None = None,
+        memory: "WindowMemory | None" = None,
     ) -> torch.Tensor:
         """Run the backbone on some settled tokens of the window, the others left out: (B, T, D) -> (B, T, D).
 
-        indices: (T,) window indices of the tokens. memory: keys and values of earlier tokens, extended by this call.
-        remembered: (S,) window indices of the tokens already in memory.
+        indices: (T,) window indices of the tokens. memory: tokens of earlier calls, read as well; these are added to it.
         """
-        columns = indices if remembered is None else torch.cat([remembered, indices])
-        mask = self.mask[indices][:, columns]
-        return self.backbone(tokens, mask, indices, memory)
+        if memory is None:
+            return self.backbone(tokens, self.mask[indices][:, indices], indices)
+        memory.indices = torch.cat([memory.indices.to(indices), indices])
+        return self.backbone(tokens, self.mask[indices][:, memory.indices], indices, memory.cache)
 
     def _see(self, static: torch.Tensor, wrist: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Patch tokens and cls of both views; one batch where the views have the same size."""
