@@ -1,12 +1,13 @@
 """Everything that gets installed is pinned, on every supported Python, and no file names a registry."""
 
+import os
 import re
 from importlib import metadata
 
 import pytest
 from checkout import ROOT
 from packaging.requirements import Requirement
-from setup_steps.layout import Layout
+from setup_steps.layout import read_layout
 from setup_steps.packages import extras, packaging_part
 from setup_steps.records import normalise, read_pins
 
@@ -21,8 +22,9 @@ def test_each_line_is_one_name_and_one_version(path):
 
 
 def test_whatever_our_distribution_needs_is_pinned():
-    pins = read_pins(CONSTRAINTS[0])
-    wanted, seen = [("worldagen", frozenset(extras(Layout(ROOT, ROOT / ".venv"))))], set()
+    layout = read_layout(ROOT, os.environ)
+    pins = read_pins(layout.constraints)
+    wanted, seen = [("worldagen", frozenset(extras(layout)))], set()
     while wanted:
         name, chosen = wanted.pop()
         if (name, chosen) in seen:
