@@ -25,6 +25,8 @@ class Diagnostics:
     def set(self, name: str, level: bytes, message: str, values: Mapping[str, Any] | None = None) -> None:
         """Set the status `<node>: <name>`; publishes at once when its level changed."""
         before = self._statuses.get(name)
+        if before is not None and not values and (before.level, before.message) == (level, message):
+            return  # most calls: nothing new
         pairs = [KeyValue(key=key, value=str(value)) for key, value in (values or {}).items()]
         self._statuses[name] = DiagnosticStatus(
             level=level, name=f"{self._owner}: {name}", message=message, hardware_id="worldagen", values=pairs

@@ -19,6 +19,7 @@ from worldagen_ros.config import CamerasConfig, TimingConfig
 from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 
 PERIODS_OF_SILENCE = 1.7  # looked for four times a period, so that the ERROR comes within two
+SECONDS_BETWEEN_LINES = 10.0  # of the log, about silence
 
 # stream -> topic, message type, decoder, quality of service
 SOURCES: dict[str, tuple[str, Any, Callable[[Any], Any]]] = {
@@ -48,6 +49,7 @@ class Inputs:
         self._assembler = Assembler(streams, cameras.max_skew_s)
         live = timing.mode == "realtime"
         max_age_s = PERIODS_OF_SILENCE * cameras.period_s if live else 2 * timing.answer_timeout_s
+        self._told_s, self._told = -SECONDS_BETWEEN_LINES, False
         self._watch = StreamWatch(streams, max_age_s, time.monotonic(), together=not live)
         node.create_timer(min(cameras.period_s / 4, max_age_s / 4), self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         for stream in streams:
@@ -69,12 +71,22 @@ class Inputs:
         return None if self._watch.lost else self._assembler.newest()
 
     def _look(self) -> None:
-        for event in self._watch.check(time.monotonic()):
-            self._node.get_logger().error(
-                f"{event.stream} has been silent for {event.age_s:.2f} s: no decision until it returns"
-            )
-            self._diagnostics.set(event.stream, ERROR, f"silent for {event.age_s:.2f} s")
+        events = self._watch.check(time.monotonic())
+        for event in events:
+            self._diagnostics.set(event.stream, ERROR, f"silent for {event.age_s:.2f} s: no decision until it returns")
             self._assembler.clear()
+        if events:
+            self._tell_silence(self.missing)
+
+    def _tell_silence(self, text: str) -> None:
+        """A stream that comes and goes many times a second must not flood the log; the diagnostics have every change."""
+        now_s = time.monotonic()
+        if text and now_s > self._told_s + SECONDS_BETWEEN_LINES:
+            self._node.get_logger().error(f"{text}: no decision until it returns")
+            self._told_s, self._told = now_s, True
+        elif not text and self._told:
+            self._node.get_logger().info("all inputs are back")
+            self._told = False
 
     def _receiver(self, stream: str, topic: str, decode: Callable[[Any], Any]) -> Callable[[Any], None]:
         def receive(msg: Any) -> None:
@@ -85,9 +97,9 @@ class Inputs:
                 self._diagnostics.set(stream, WARN, f"dropped a message: {error}")
                 return
             event = self._watch.heard(stream, time.monotonic())
-            if event is not None:
-                self._node.get_logger().info(f"{stream} is back after {event.age_s:.2f} s")
             self._diagnostics.set(stream, OK, "fresh")
+            if event is not None and not self.missing:
+                self._tell_silence("")
             self._assembler.add(stream, messages.stamp_to_ns(msg.header.stamp), value)
             self._on_sample()
 

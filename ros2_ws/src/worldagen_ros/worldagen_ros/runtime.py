@@ -1,5 +1,6 @@
 """Run one node from start to end, the same way for all: own errors in one line, SIGINT and SIGTERM end cleanly."""
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -15,6 +16,9 @@ def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> No
 
     Single-threaded: the multi-threaded executor of rclpy loses messages above about 100 a second.
     """
+    # `ros2 launch` and a terminal both send SIGINT, so it comes twice: rclpy's own handler ends the spinning, and nothing may
+    # interrupt the tidying up.
+    signal.signal(signal.SIGINT, lambda *_: None)
     rclpy.init(args=args)
     executor = SingleThreadedExecutor()
     node = None
@@ -23,11 +27,14 @@ def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> No
         node = make_node()
         executor.add_node(node)
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except WorldAgenError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         code = 1
+    except Exception:
+        if rclpy.ok():
+            raise  # otherwise it was asked to stop while it was starting, and ROS refused it something
     finally:
         executor.shutdown(timeout_sec=1.0)
         if node is not None:

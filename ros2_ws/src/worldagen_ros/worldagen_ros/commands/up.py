@@ -10,6 +10,7 @@ import threading
 import time
 
 from worldagen_ros.config import load_deployment
+from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import Ended, Stack
 
 HELP = "start a deployment (sim, sim_realtime, franka, or a YAML file)"
@@ -28,16 +29,6 @@ def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
         "--namespace", default="", help="put all topics under this namespace; two stacks then ignore each other"
     )
     parser.add_argument("--domain", type=int, default=None, help="ROS domain of the stack, 0 to 101")
-
-
-def parse_overrides(settings: list[str]) -> dict[str, str]:
-    """["a.b=1"] -> {"a.b": "1"}."""
-    return {key: value for key, _, value in (setting.partition("=") for setting in settings)}
-
-
-def printer() -> "LinePrinter":
-    """Where the nodes' lines go."""
-    return LinePrinter(sys.stdout)
 
 
 class LinePrinter:
@@ -59,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     asked_to_stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    say = printer()
+    say = LinePrinter(sys.stdout)
     first: Ended | None = None
     with Stack(config, say, args.namespace, args.domain) as stack:
         say("up", f"{args.deployment}: {config.timing.mode}; press Ctrl-C to stop")
