@@ -23,7 +23,7 @@ from worldagen_ros.client import StackClient, StackError
 from worldagen_ros.config import load_deployment
 from worldagen_ros.messages import stamp_to_ns
 from worldagen_ros.stack import Stack, stack_environment
-from worldagen_ros.video import VideoWriter, draw_frame
+from worldagen_ros.video import VideoWriter, draw_frame, draw_poster
 from worldagen_ros.view import LiveView
 from worldagen_ros.watching import Watcher
 
@@ -35,6 +35,7 @@ EXPERT_TASKS = ("lift_red_block", "push_blue_block_left", "open_drawer")
 NETWORK_TASK = "lift_red_block"
 NETWORK_DECISIONS = 50
 NETWORK_ROWS = 5  # rows of one of its chunks
+POSTER_MOMENT = 0.8  # share of an episode after which its picture for the poster is taken
 OUTCOMES = {TaskState.SUCCEEDED: "succeeded", TaskState.STEP_LIMIT: "step limit", TaskState.FAILED: "simulator failed"}
 
 
@@ -68,6 +69,8 @@ class Demo:
         self._video = VideoWriter(out / "demo.mp4", 1 / CONVENTIONS["calvin"].period_s)
         self._log = (out / "nodes.log").open("w", encoding="utf-8")
         self._policy = ""  # what decides in the episode that is shown
+        self._frames: list[np.ndarray] = []  # every fifth of this episode
+        self._poster: list[np.ndarray] = []  # one of each episode
 
     @contextmanager
     def stack(self, deployment: str) -> Iterator[tuple[StackClient, Watcher]]:
@@ -106,12 +109,16 @@ class Demo:
             latencies=watcher.latencies().percentiles_ms(),
         )
         print(table_line(row), flush=True)
+        self._poster.append(self._frames[int(len(self._frames) * POSTER_MOMENT)])
+        self._frames.clear()
         return row
 
     def close(self) -> Path:
         """Finish the video; returns its path."""
         self._video.close()
         self._log.close()
+        if self._poster:
+            draw_poster(self._poster).save(self._out / "demo.png")
         return self._video.path
 
     def _show(self, client: StackClient, static: np.ndarray, wrist: np.ndarray, stamp_ns: int) -> None:
@@ -119,7 +126,10 @@ class Demo:
             return  # the stack's own first episode
         seconds = (stamp_ns - client.episode_begun_ns) * 1e-9
         if seconds >= 0:
-            self._video.add(draw_frame(static, wrist, client.task_state.instruction, f"{self._policy}   {seconds:5.2f} s"))
+            frame = draw_frame(static, wrist, client.task_state.instruction, f"{self._policy}   {seconds:5.2f} s")
+            if self._video.frames % 5 == 0:
+                self._frames.append(frame)
+            self._video.add(frame)
         if self._view:
             self._view.pictures(static, wrist, stamp_ns)
 
