@@ -3,6 +3,7 @@
 The page and its data port listen on the loopback interface only.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -46,9 +47,9 @@ class LiveView:
             f"from another machine, first: ssh -L {page_port}:127.0.0.1:{page_port} -L {data_port}:127.0.0.1:{data_port} HOST"
         )
 
-    def pictures(self, static: np.ndarray, wrist: np.ndarray, stamp_ns: int) -> None:
+    def pictures(self, static: np.ndarray, wrist: np.ndarray, seconds: float) -> None:
         """(H, W, 3) uint8 of one instant."""
-        rerun.set_time("ros", duration=stamp_ns * 1e-9)
+        rerun.set_time("time", duration=seconds)
         rerun.log("static_camera", rerun.Image(static))
         rerun.log("wrist_camera", rerun.Image(wrist))
 
@@ -56,8 +57,17 @@ class LiveView:
         """A line in the viewer's log."""
         rerun.log("log", rerun.TextLog(text))
 
+    def close_when_told(self) -> None:
+        """Keep the page up until Ctrl-C, so that whoever comes late sees everything; a window stays by itself."""
+        rerun.get_global_data_recording().flush()  # type: ignore[union-attr] - rerun.init made one
+        if self._server is not None:
+            print("the page stays until you press Ctrl-C", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                self._server.wait()
+            self.close()
+
     def close(self) -> None:
-        """End the page's server; a window stays open."""
+        """End the page's server."""
         rerun.disconnect()
         if self._server is not None:
             self._server.terminate()

@@ -95,6 +95,8 @@ class Demo:
         """Run one episode and tell how it went."""
         watcher.forget()
         self._policy = policy
+        if self._view:
+            self._view.tell(f"{policy}: {task}")
         client.run_episode(task, SCENE, SEED, max_steps)
         state = client.task_state
         end_ns = stamp_to_ns(state.header.stamp)
@@ -130,8 +132,8 @@ class Demo:
             if self._video.frames % 5 == 0:
                 self._frames.append(frame)
             self._video.add(frame)
-        if self._view:
-            self._view.pictures(static, wrist, stamp_ns)
+            if self._view:
+                self._view.pictures(static, wrist, self._video.frames * CONVENTIONS["calvin"].period_s)
 
 
 HEAD = (
@@ -168,11 +170,11 @@ def run(args: argparse.Namespace) -> int:
     finally:
         video = demo.close()
         rclpy.try_shutdown()
-        if view:
-            view.close()
     (args.out / "table.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
     print(f"\nThe network has random weights until a checkpoint is trained: it shows the loop, not skill.\nvideo: {video}")
     print(f"logs:  {args.out / 'nodes.log'}\ndone in {time.monotonic() - started:.0f} s")
+    if view:
+        view.close_when_told()
     failed = [row.task for row in rows if row.policy == "expert" and row.outcome != "succeeded"]
     if failed:
         raise WorldAgenError(f"the expert did not succeed in: {', '.join(failed)}; see {args.out / 'nodes.log'}")
