@@ -41,39 +41,42 @@ class Episodes:
         self.status = Status.IDLE
         self.detail = ""  # what went wrong, in words
         self.assignment = Assignment("", "", 0, 0, "")
-        self.state: SimState | None = None
+        self._state: SimState | None = None
 
     def begin(self, task: str, scene: str, seed: int, max_steps: int) -> None:
         """Reset; raises UnknownName, and keeps the present episode, when task or scene do not exist."""
         instruction = find_task(self.environment, task).instruction
-        self.state = self.environment.reset(task, scene, seed)
+        self._state = self.environment.reset(task, scene, seed)
         self.assignment = Assignment(task, scene, seed, max_steps, instruction)
         self.count += 1
         self.steps, self.detail = 0, ""
         self.status = Status.RUNNING
 
     @property
+    def state(self) -> SimState:
+        """The simulator's present state; raises SimulatorError before the first episode."""
+        if self._state is None:
+            raise SimulatorError("there is no episode yet; reset first")
+        return self._state
+
+    @property
     def commanded_pose(self) -> Pose:
         """The pose that the next row moves."""
-        return Pose.from_euler(self._existing().target_pose)
+        return Pose.from_euler(self.state.target_pose)
 
     def step(self, row: np.ndarray) -> None:
         """Play one row, (7,) SI. An episode that has ended stays ended, though its world may move on."""
-        self._existing()
+        if self._state is None:
+            raise SimulatorError("a step was asked for before the first reset; reset first")
         try:
-            self.state = self.environment.step(row)
+            self._state = self.environment.step(row)
         except SimulatorError as error:
             self.status, self.detail = Status.FAILED, str(error)
             return
         if self.status is not Status.RUNNING:
             return
         self.steps += 1
-        if self.state.success:
+        if self._state.success:
             self.status = Status.SUCCEEDED
         elif self.steps >= self.assignment.max_steps:
             self.status = Status.STEP_LIMIT
-
-    def _existing(self) -> SimState:
-        if self.state is None:
-            raise SimulatorError("there is no episode yet; reset first")
-        return self.state

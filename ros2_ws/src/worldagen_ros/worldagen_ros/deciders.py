@@ -23,7 +23,7 @@ class NetworkDecider:
     """The network behind the Policy interface: pictures and joint states become an Observation."""
 
     name = "network"
-    streams = ("static_camera", "wrist_camera", "joint_states")
+    streams: tuple[str, ...] = ("static_camera", "wrist_camera", "joint_states")
 
     def __init__(self, policy: Policy, kinematics: ForwardKinematics, source: str) -> None:
         self._policy = policy
@@ -54,7 +54,7 @@ class ExpertDecider:
 
     name = "expert"
     source = ""
-    streams = ("task_state",)
+    streams: tuple[str, ...] = ("task_state",)
 
     def __init__(self, rows: int) -> None:
         from worldagen_sim.experts import ExpertPolicy
@@ -97,7 +97,7 @@ def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     """The network with seeded random weights."""
     from worldagen.session import make_policy
 
-    kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, np.array(robot.base_pose))
+    kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
     session = make_policy(policy.preset, seed=policy.seed, threads=policy.threads)
     return NetworkDecider(session, kinematics, f"{policy.preset} preset, random weights of seed {policy.seed}")
 

@@ -5,6 +5,7 @@ waits, so the goal handle is kept and executed once, when the end is known.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -24,7 +25,7 @@ class ExecuteServer:
         self, node: Node, start: Callable[[str, int], None], stop: Callable[[str], None], decisions: Callable[[], int]
     ) -> None:
         self._node, self._start, self._stop, self._decisions = node, start, stop, decisions
-        self._goal: ServerGoalHandle | None = None
+        self._goal: Any = None  # a ServerGoalHandle while one runs; rclpy's own types contradict its calls
         self._started_ns = 0
         self._server = ActionServer(
             node,
@@ -68,7 +69,7 @@ class ExecuteServer:
     def _elapsed_s(self) -> float:
         return max(0.0, (self._node.get_clock().now().nanoseconds - self._started_ns) * 1e-9)
 
-    def _on_request(self, request: ExecuteInstruction.Goal) -> GoalResponse:
+    def _on_request(self, request: Any) -> GoalResponse:
         problem = None
         if not request.instruction.strip():
             problem = "its instruction is empty"
@@ -86,7 +87,8 @@ class ExecuteServer:
         self._started_ns = self._node.get_clock().now().nanoseconds
         self._start(goal.request.instruction, stamp_to_ns(goal.request.not_before))
 
-    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
+    def _on_cancel(self, goal: Any) -> CancelResponse:
         # The handle turns to "canceling" after this callback, so the end is settled in the executor's next round.
-        self._node.executor.create_task(self.finish, Result.CANCELED, "cancelled by the client")
+        if self._node.executor is not None:
+            self._node.executor.create_task(self.finish, Result.CANCELED, "cancelled by the client")
         return CancelResponse.ACCEPT

@@ -140,7 +140,7 @@ def encode_status(loop: DecisionLoop, missing: str, detail: str) -> PolicyStatus
 def encode_task_state(episodes: Episodes) -> TaskState:
     """Where an episode stands -> message (header set by the caller)."""
     asked, state = episodes.assignment, episodes.state
-    values = {} if state is None else state.values
+    values = state.values
     return TaskState(
         episode=episodes.count,
         status=int(episodes.status),
