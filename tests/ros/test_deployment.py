@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from worldagen.errors import ConfigError, UnknownName
+from worldagen_ros.commands.parameters import markdown
 from worldagen_ros.config import DeploymentConfig, config_folder, load_deployment
 from worldagen_ros.params import read_sections
 from worldagen_ros.specs import NODES, flat_parameters, nodes_of, remappings_of
@@ -123,3 +124,8 @@ def test_an_unknown_task_ends_the_simulator_with_the_list(environment):
         env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1 and "open_drawer" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_page_of_parameters_is_up_to_date():
+    page = Path(__file__).parents[2] / "docs/reference/parameters.md"
+    assert page.read_text() == markdown(), "run: worldagen parameters > docs/reference/parameters.md"

@@ -40,6 +40,7 @@ setup(
         "worldagen.commands": [
             "demo = worldagen_ros.commands.demo",
             "execute = worldagen_ros.commands.execute",
+            "parameters = worldagen_ros.commands.parameters",
             "up = worldagen_ros.commands.up",
         ],
     },
