@@ -56,7 +56,8 @@ class ChunkPlayer:
         consumed = sum(1 for tick in self._ticks if tick >= chunk.stamp_ns)
         if consumed >= len(chunk.rows):
             raise BadChunk(
-                f"chunk {chunk.sequence} came too late: {consumed} rows were played since its observation, it has {len(chunk.rows)}"
+                f"chunk {chunk.sequence} came too late: {consumed} rows were played since its observation, "
+                f"it has {len(chunk.rows)}"
             )
         rows = np.array(chunk.rows)
         old = self._rows[self._index : self._index + self._blend_rows]
