@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import TINY, build
 
+from worldagen.errors import BadObservation
 from worldagen.network.losses import LossWeights, Targets, compute_losses
 from worldagen.network.worldagen import Windows
 
@@ -39,6 +40,14 @@ def test_a_batch_of_windows_becomes_named_predictions_of_the_stated_shapes():
     assert predictions.arm_state.shape == (2, 3, 2, 6)
     assert predictions.gripper_state_logit.shape == (2, 3, 2)
     assert predictions.arm.abs().max() < 1
+
+
+def test_windows_of_another_network_are_refused_with_every_shape():
+    inputs, _ = random_windows(CONFIG)
+    with pytest.raises(BadObservation) as refusal:
+        build(CONFIG)(replace(inputs, states=torch.randn(2, 6, 8), static=inputs.static.movedim(2, -1)))
+    assert "states: found (2, 6, 8), expected (2, 6, 7)" in str(refusal.value)
+    assert "static: found (2, 6, 32, 32, 3), expected (2, 6, 3, 32, 32)" in str(refusal.value)
 
 
 def test_losses_are_the_published_sum():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from worldagen.errors import BadObservation
 from worldagen.network.backbone import Memory, build_backbone
 from worldagen.network.config import VIEWS, NetworkConfig
 from worldagen.network.heads import ArmAndGripperHead, ImageHead
@@ -103,7 +104,8 @@ class WorldAgen(nn.Module):
         return self.predict_from(self.encode(windows))
 
     def encode(self, windows: Windows) -> dict[Group, torch.Tensor]:
-        """Tokens of the context groups, before the position vector: group -> (B, K, count, D)."""
+        """Tokens of the context groups, before the position vector: group -> (B, K, count, D). Raises BadObservation."""
+        _check_shapes(self.config, windows)
         units = self.config.units
         latents, cls = self.encode_frames(windows.static.flatten(0, 1), windows.wrist.flatten(0, 1))
         return {
@@ -209,3 +211,20 @@ class WorldAgen(nn.Module):
         if self.config.image_prediction:
             nn.init.zeros_(self.image_tokens)
             nn.init.normal_(self.image_head.mask_token, std=0.02)
+
+
+def _check_shapes(config: NetworkConfig, windows: Windows) -> None:
+    """Refuse windows that are not of this network, saying every shape that was found and expected."""
+    batch, frames, rows = len(windows.text), config.units * config.frames, config.units * config.rows
+    static, wrist = config.vision.static_size, config.vision.wrist_size
+    expected = {
+        "static": (batch, frames, 3, static, static),
+        "wrist": (batch, frames, 3, wrist, wrist),
+        "states": (batch, frames, 7),
+        "actions": (batch, rows, 7),
+        "text": (batch, config.text.width),
+    }
+    found = {name: tuple(getattr(windows, name).shape) for name in expected}
+    wrong = [f"{name}: found {found[name]}, expected {expected[name]}" for name in expected if found[name] != expected[name]]
+    if wrong:
+        raise BadObservation("these windows are not of this network:\n  " + "\n  ".join(wrong))
