@@ -12,7 +12,6 @@ from conftest import TINY, build, random_observations
 from worldagen.policy_conventions import PRESET_CONVENTIONS
 from worldagen.session import NetworkPolicy
 
-
 SMALLEST = replace(TINY, backbone=replace(TINY.backbone, layers=1))
 
 
