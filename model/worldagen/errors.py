@@ -33,6 +33,10 @@ class BadChunk(WorldAgenError):
     """An action chunk holds NaN or infinite numbers, no rows, or rows of the wrong length."""
 
 
+class BadCommand(WorldAgenError):
+    """A motion or gripper command holds numbers that are not finite or a quaternion that is no rotation."""
+
+
 class CheckpointError(WorldAgenError):
     """A checkpoint or adapter does not fit: names, shapes, types or conventions differ."""
 

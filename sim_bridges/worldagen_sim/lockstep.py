@@ -11,10 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Command:
-    """What to play now: a motion (whatever was offered as such) and a gripper opening."""
+    """What to play now: a motion and a gripper command, whatever was offered as such."""
 
     motion: Any
-    opening: float
+    gripper: Any
 
 
 class LockStep:
@@ -26,7 +26,7 @@ class LockStep:
         self._rows_left = 0
         self._chunk: tuple[int, int] | None = None  # stamp, rows
         self._motion: tuple[int, Any] | None = None
-        self._opening: tuple[int, float] | None = None
+        self._gripper: tuple[int, Any] | None = None
 
     @property
     def waits_for(self) -> str:
@@ -55,17 +55,17 @@ class LockStep:
         """A motion command came."""
         self._motion = (stamp_ns, motion)
 
-    def offer_opening(self, stamp_ns: int, opening: float) -> None:
+    def offer_gripper(self, stamp_ns: int, gripper: Any) -> None:
         """A gripper command came."""
-        self._opening = (stamp_ns, opening)
+        self._gripper = (stamp_ns, gripper)
 
     def take(self) -> Command | None:
         """The command of this instant once all three messages are there, else None."""
-        if self._rows_left == 0 or self._motion is None or self._opening is None:
+        if self._rows_left == 0 or self._motion is None or self._gripper is None:
             return None
-        if self._motion[0] != self._now_ns or self._opening[0] != self._now_ns:
+        if self._motion[0] != self._now_ns or self._gripper[0] != self._now_ns:
             return None
-        return Command(self._motion[1], self._opening[1])
+        return Command(self._motion[1], self._gripper[1])
 
     def stepped(self, now_ns: int) -> bool:
         """The command was played and it is now this late; True when the chunk is played out and an observation is due."""

@@ -151,3 +151,24 @@ def test_common_encodings_become_rgb_padding_included(encoding, channels, order)
     msg.data.frombytes(padded.tobytes())
     pixels = padded[:, :-2].reshape(3, 5, channels)
     assert np.array_equal(decode_image(msg), pixels[..., list(order)])
+
+
+def test_commands_that_are_no_commands_are_refused():
+    from geometry_msgs.msg import PoseStamped, TwistStamped
+
+    from worldagen.errors import BadCommand
+    from worldagen.poses import Pose
+    from worldagen_msgs.msg import GripperCommand
+
+    here = Pose.from_euler(np.array([0.1, 0.2, 0.3, 3.0, 0.1, -0.5]))
+    lost = messages.encode_pose(here, 0, "world")
+    lost.pose.position.y = float("nan")
+    unturned = PoseStamped()
+    unturned.pose.orientation.w = 0.0
+    racing = TwistStamped()
+    racing.twist.angular.z = float("inf")
+    for msg, says in ((lost, "nan"), (unturned, "length 0"), (racing, "inf")):
+        with pytest.raises(BadCommand, match=says):
+            messages.decode_motion(msg, here, 1 / 30)
+    with pytest.raises(BadCommand, match="1.5"):
+        messages.decode_gripper(GripperCommand(opening=1.5))

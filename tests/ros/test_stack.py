@@ -197,7 +197,10 @@ def test_when_a_node_is_killed_up_stops_the_others_and_returns_its_code(up):
 
 def test_when_up_itself_is_killed_its_nodes_end_too(up):
     made = up("sim")
-    made.process.kill()  # the fixture waits for the nodes
+    nodes = list(made.nodes().values())
+    made.process.kill()
+    _, alive = psutil.wait_procs(nodes, timeout=10)
+    assert not alive
 
 
 def test_when_a_node_cannot_start_up_shows_why_and_returns_its_code(environment):

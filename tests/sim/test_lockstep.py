@@ -11,7 +11,7 @@ def waiting_for_chunk(stamp_ns: int = 100) -> LockStep:
 
 def offer_command(lockstep: LockStep, stamp_ns: int, motion: str = "motion") -> None:
     lockstep.offer_motion(stamp_ns, motion)
-    lockstep.offer_opening(stamp_ns, 1.0)
+    lockstep.offer_gripper(stamp_ns, 1.0)
 
 
 def test_a_step_needs_chunk_motion_and_gripper_of_one_instant():
@@ -21,7 +21,7 @@ def test_a_step_needs_chunk_motion_and_gripper_of_one_instant():
     assert lockstep.take() is None
     lockstep.offer_motion(100, "motion")
     assert lockstep.take() is None
-    lockstep.offer_opening(100, 0.0)
+    lockstep.offer_gripper(100, 0.0)
     assert lockstep.take() == Command("motion", 0.0)
 
 

@@ -9,12 +9,14 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
 from worldagen.deciding import DecisionLoop
-from worldagen.errors import BadChunk, BadObservation
+from worldagen.errors import BadChunk, BadCommand, BadObservation
 from worldagen.poses import Pose
 from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
 from worldagen_msgs.msg import EndEffectorAction, GripperCommand, PolicyStatus, TaskState
 from worldagen_sim.episode import Episodes
+
+QUATERNION_TOLERANCE = 1e-3  # of its length
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -79,9 +81,14 @@ def encode_pose(pose: Pose, stamp_ns: int, frame_id: str) -> PoseStamped:
 
 
 def decode_pose(msg: PoseStamped) -> Pose:
-    """Message -> tool pose."""
+    """Message -> tool pose. Raises BadCommand on numbers that are not finite or a quaternion whose length is not 1."""
     orientation = msg.pose.orientation
-    return Pose(np.array(_numbers(msg.pose.position)), np.array([orientation.x, orientation.y, orientation.z, orientation.w]))
+    pose = Pose(np.array(_numbers(msg.pose.position)), np.array([orientation.x, orientation.y, orientation.z, orientation.w]))
+    length = float(np.linalg.norm(pose.quaternion))
+    if not np.isfinite(pose.position).all() or not abs(length - 1.0) < QUATERNION_TOLERANCE:
+        at = pose.position.tolist()
+        raise BadCommand(f"target pose at {at} with a quaternion of length {length:.4g}; expected finite numbers, length 1")
+    return pose
 
 
 def encode_twist(motion: np.ndarray, period_s: float, stamp_ns: int, frame_id: str) -> TwistStamped:
@@ -94,15 +101,28 @@ def encode_twist(motion: np.ndarray, period_s: float, stamp_ns: int, frame_id: s
 
 
 def decode_motion(msg: PoseStamped | TwistStamped, commanded: Pose, period_s: float) -> np.ndarray:
-    """What a motion command asks of an arm with this commanded pose: (6,) translation and rotation vector of a row."""
-    if isinstance(msg, TwistStamped):
-        return np.array([*_numbers(msg.twist.linear), *_numbers(msg.twist.angular)]) * period_s
-    return commanded.row_to(decode_pose(msg))
+    """What a motion command asks of an arm with this commanded pose: (6,) translation and rotation vector of a row.
+
+    Raises BadCommand on numbers that are not finite.
+    """
+    if isinstance(msg, PoseStamped):
+        return commanded.row_to(decode_pose(msg))
+    motion = np.array([*_numbers(msg.twist.linear), *_numbers(msg.twist.angular)]) * period_s
+    if not np.isfinite(motion).all():
+        raise BadCommand(f"velocity {(motion / period_s).tolist()}; expected finite numbers")
+    return motion
 
 
 def encode_gripper(opening: float, stamp_ns: int, frame_id: str) -> GripperCommand:
     """Opening 0..1 -> message."""
     return GripperCommand(header=header(stamp_ns, frame_id), opening=float(opening))
+
+
+def decode_gripper(msg: GripperCommand) -> float:
+    """Message -> opening 0..1. Raises BadCommand on anything else."""
+    if not 0.0 <= msg.opening <= 1.0:
+        raise BadCommand(f"gripper opening {msg.opening}; expected a number from 0 (closed) to 1 (open)")
+    return msg.opening
 
 
 def encode_joints(names: tuple[str, ...], positions: np.ndarray, velocities: np.ndarray, stamp_ns: int) -> JointState:

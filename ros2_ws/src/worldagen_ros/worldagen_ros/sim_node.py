@@ -8,7 +8,8 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 
-from worldagen.errors import SimulatorError, WorldAgenError
+from worldagen.errors import BadCommand, SimulatorError, WorldAgenError
+from worldagen_msgs.msg import GripperCommand
 from worldagen_msgs.srv import ResetSimulator
 from worldagen_ros import messages, topics
 from worldagen_ros.config import DeploymentConfig
@@ -43,12 +44,21 @@ class SimNode(Node):
         )
         self.pace.begin()
 
-    def step(self, motion: PoseStamped | TwistStamped | None, opening: float) -> bool:
+    def row_of(self, motion: PoseStamped | TwistStamped | None, gripper: GripperCommand | None) -> np.ndarray:
+        """What a command asks for, (7,); an arm that is told nothing, or nonsense, stands still."""
+        commanded, standing = self.episodes.commanded_pose, np.append(np.zeros(6), self.episodes.state.gripper_opening)
+        try:
+            asked = standing[:6] if motion is None else messages.decode_motion(motion, commanded, self.period_s)
+            return np.append(asked, standing[6] if gripper is None else messages.decode_gripper(gripper))
+        except BadCommand as error:
+            self.get_logger().warning(f"stands still: {error}", throttle_duration_sec=2.0)
+            self.diagnostics.set("command", ERROR, str(error))
+            return standing
+
+    def step(self, motion: PoseStamped | TwistStamped | None, gripper: GripperCommand | None) -> bool:
         """One control step toward a command; False when the simulator could not go on."""
-        commanded = self.episodes.commanded_pose
-        row = np.zeros(6) if motion is None else messages.decode_motion(motion, commanded, self.period_s)
         before = self.episodes.status
-        self.episodes.step(np.append(row, opening))
+        self.episodes.step(self.row_of(motion, gripper))
         status = self.episodes.status
         if status is not before:
             end = f"{status.name} after {self.episodes.steps} steps {self.episodes.detail}".rstrip()

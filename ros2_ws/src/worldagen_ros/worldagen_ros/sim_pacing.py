@@ -55,14 +55,14 @@ class LockstepPace:
         self.advance()
 
     def on_gripper(self, msg: GripperCommand) -> None:
-        self.lockstep.offer_opening(stamp_to_ns(msg.header.stamp), msg.opening)
+        self.lockstep.offer_gripper(stamp_to_ns(msg.header.stamp), msg)
         self.advance()
 
     def advance(self) -> None:
         """Play one step if all it needs has come."""
         episodes = self.node.episodes
         command = self.lockstep.take() if episodes.status is Status.RUNNING else None
-        if command is None or not self.node.step(command.motion, command.opening):
+        if command is None or not self.node.step(command.motion, command.gripper):
             return
         self.awake_s = time.monotonic()
         self.now_ns = self.base_ns + episodes.state.time_ns
@@ -85,7 +85,7 @@ class LivePace:
     def __init__(self, node: "SimNode") -> None:
         self.node = node
         self.motion: PoseStamped | TwistStamped | None = None
-        self.opening = 1.0
+        self.gripper: GripperCommand | None = None
         self.begun_ns = 0  # commands stamped before were meant for the last episode
         self.silent_until_s = 0.0
         period_s = node.period_s
@@ -95,7 +95,7 @@ class LivePace:
         node.create_timer(period_s, self.advance, clock=STEADY)
 
     def begin(self) -> None:
-        self.motion, self.opening = None, 1.0
+        self.motion = self.gripper = None
         self.silent_until_s = time.monotonic() + self.node.sim.reset_pause_s
         self.begun_ns = self.node.get_clock().now().nanoseconds + round(self.node.sim.reset_pause_s * 1e9)
 
@@ -105,14 +105,14 @@ class LivePace:
 
     def on_gripper(self, msg: GripperCommand) -> None:
         if stamp_to_ns(msg.header.stamp) > self.begun_ns:
-            self.opening = msg.opening
+            self.gripper = msg
 
     def advance(self) -> None:
         if time.monotonic() < self.silent_until_s:
             return
         motion, pose = self.motion, isinstance(self.motion, PoseStamped)
         self.motion = motion if pose else None  # a pose holds until a newer one; a velocity is for one period
-        if self.node.step(motion, self.opening):
+        if self.node.step(motion, self.gripper):
             self.node.show(self.node.get_clock().now().nanoseconds, with_pictures=True)
 
 

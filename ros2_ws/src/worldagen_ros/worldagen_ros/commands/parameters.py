@@ -7,7 +7,6 @@ import argparse
 from dataclasses import fields
 
 from worldagen.config import allowed_text, leaves
-
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.specs import NODES
 
