@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TINY, build
+from small_networks import TINY, build
 from torch.nn import functional as F
 
 from worldagen.network.backbone import Memory, build_backbone

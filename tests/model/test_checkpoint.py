@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TINY, build, random_observations
 from safetensors.torch import load_file, save_file
+from small_networks import TINY, build, random_observations
 
 from worldagen.checkpoint import load_checkpoint, load_weights, read_config, read_notes, save_checkpoint
 from worldagen.conventions import find_convention

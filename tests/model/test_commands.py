@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 import torch
-from conftest import TINY, build
+from small_networks import TINY, build
 from test_published import PUBLISHED, split, their_tensors
 
 from worldagen.checkpoint import load_checkpoint, save_checkpoint

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from conftest import TINY, build
+from small_networks import TINY, build
 
 from worldagen.network.config import VisionConfig, find_preset
 from worldagen.network.heads import cut_patches, join_patches

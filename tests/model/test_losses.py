@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TINY, build
+from small_networks import TINY, build
 
 from worldagen.errors import BadObservation
 from worldagen.network.losses import LossWeights, Targets, compute_losses

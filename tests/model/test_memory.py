@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import psutil
-from conftest import TINY, build, random_observations
+from small_networks import TINY, build, random_observations
 
 from worldagen.policy_conventions import PRESET_CONVENTIONS
 from worldagen.session import NetworkPolicy
@@ -41,7 +41,7 @@ def test_many_instructions_do_not_pile_up():
 PAPER_SIZE = """
 import psutil, sys
 sys.path.insert(0, sys.argv[1])
-from conftest import random_observations
+from small_networks import random_observations
 from worldagen.session import make_policy
 
 policy = make_policy("calvin")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import peft
 import pytest
 import torch
-from conftest import TINY, build
+from small_networks import TINY, build
 
 from worldagen.errors import CheckpointError
 from worldagen.network.config import BackboneConfig, TextConfig, VisionConfig, find_preset

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, build, random_observations
+from small_networks import TINY, build, random_observations
 
 from worldagen.errors import BadChunk, BadInstruction, BadObservation, ConfigError, PredictionUnavailable
 from worldagen.policy_conventions import PRESET_CONVENTIONS
@@ -168,7 +168,7 @@ TWO_PROCESSES = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import hashlib
-from conftest import random_observations
+from small_networks import random_observations
 from worldagen.session import make_policy
 
 policy = make_policy("playtable", seed=3)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import TINY, build, random_observations
 from plain_evaluation import PlainEvaluation
+from small_networks import TINY, build, random_observations
 
 from worldagen.conventions import decode_actions
 from worldagen.history import sampled_frames
