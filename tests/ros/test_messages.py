@@ -170,5 +170,5 @@ def test_commands_that_are_no_commands_are_refused():
     for msg, says in ((lost, "nan"), (unturned, "length 0"), (racing, "inf")):
         with pytest.raises(BadCommand, match=says):
             messages.decode_motion(msg, here, 1 / 30)
-    with pytest.raises(BadCommand, match="1.5"):
+    with pytest.raises(BadCommand, match=r"1\.5"):
         messages.decode_gripper(GripperCommand(opening=1.5))
