@@ -97,6 +97,15 @@ def test_parameters_are_read_only_and_described(start_ros):
     assert answer.result().values[0].string_value == "target_pose"
 
 
+def refusal(environment, executable: str, *parameters: str) -> str:
+    """The one line with which a node refuses to start."""
+    program = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros" / executable
+    arguments = [part for parameter in parameters for part in ("-p", parameter)]
+    done = subprocess.run([program, "--ros-args", *arguments], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    return done.stderr
+
+
 @pytest.mark.parametrize(
     ("parameter", "says"),
     [
@@ -108,24 +117,29 @@ def test_parameters_are_read_only_and_described(start_ros):
     ],
 )
 def test_a_node_refuses_a_bad_parameter_in_one_line(environment, parameter, says):
-    program = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros/command_node"
-    done = subprocess.run([program, "--ros-args", "-p", parameter], env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1 and "Traceback" not in done.stderr
+    lines = [line for line in refusal(environment, "command_node", parameter).splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
     for words in says:
         assert words in lines[0]
 
 
-def test_an_unknown_task_ends_the_simulator_with_the_list(environment):
-    program = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros/sim_node"
-    done = subprocess.run(
-        [program, "--ros-args", "-p", "sim.task:=fly", "-p", "sim.renderer:=raycast"],
-        env=environment, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 1 and "open_drawer" in done.stderr and "Traceback" not in done.stderr
+def test_an_unknown_task_or_environment_ends_the_simulator_with_the_list(environment):
+    assert "open_drawer" in refusal(environment, "sim_node", "sim.task:=fly", "sim.renderer:=raycast")
+    assert "playtable" in refusal(environment, "sim_node", "sim.environment:=kitchen")
 
 
 def test_the_page_of_parameters_is_up_to_date():
     page = Path(__file__).parents[2] / "docs/reference/parameters.md"
     assert page.read_text() == markdown(), "run: worldagen parameters > docs/reference/parameters.md"
+
+
+def test_a_checkpoint_must_not_drive_what_keeps_another_convention(environment):
+    text = refusal(environment, "policy_node", "policy.kind:=network", "policy.preset:=playtable", "robot.convention:=libero")
+    assert "translation_scale_m: the checkpoint has 0.02" in text and "0.05" in text
+    text = refusal(environment, "sim_node", "robot.convention:=libero", "sim.renderer:=raycast")
+    assert "robot.convention is 'libero', but playtable keeps 'calvin'" in text
+
+
+def test_a_missing_checkpoint_is_refused_by_its_name(environment):
+    text = refusal(environment, "policy_node", "policy.kind:=network", "policy.checkpoint:=/nowhere/checkpoint")
+    assert "/nowhere/checkpoint" in text

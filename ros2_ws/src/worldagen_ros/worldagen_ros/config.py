@@ -11,6 +11,7 @@ from pathlib import Path
 from ament_index_python.packages import get_package_share_directory
 
 from worldagen.config import load_config, setting
+from worldagen.conventions import CONVENTIONS
 from worldagen.errors import UnknownName
 from worldagen.limits import LimitsConfig
 
@@ -40,6 +41,9 @@ class RobotConfig:
     urdf: str = setting("panda", "a robot this suite ships, or the path of a URDF file")
     tool_frame: str = setting("panda_hand_tcp", "URDF frame whose pose is the robot's state")
     frame_id: str = setting("world", "frame of all poses and motions on the wire")
+    convention: str = setting(
+        "calvin", "action convention the robot or simulator keeps: control period and full scale", choices=tuple(CONVENTIONS)
+    )
     base_pose: tuple[float, ...] = setting(
         (-0.34, -0.46, 0.24, 0.0, 0.0, 0.0), "robot base in frame_id: x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z)"
     )
@@ -63,7 +67,11 @@ class PolicyConfig:
     kind: str = setting(
         "expert", "expert: scripted, needs a simulator's state; network: WorldAgen", choices=("expert", "network")
     )
-    preset: str = setting("playtable", "network preset, used with random weights")
+    checkpoint: str = setting("", "network only: checkpoint folder; empty: the preset with random weights")
+    preset: str = setting("playtable", "network preset, used where there is no checkpoint")
+    history: str = setting(
+        "aligned", "aligned, or reference: the published evaluation's off-by-one", choices=("aligned", "reference")
+    )
     seed: int = setting(0, "seed of the random weights", low=0)
     threads: int = setting(1, "CPU threads of the network", low=1, high=256)
     rows: int = setting(5, "expert only: rows of one chunk", low=1, high=100)

@@ -6,17 +6,19 @@ instruction and named numbers of a simulator). A decider says which it needs; to
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from worldagen.assembly import SampleSet
-from worldagen.conventions import CONVENTIONS
+from worldagen.conventions import Convention, find_convention
 from worldagen.deciding import Decider
 from worldagen.errors import UnknownName
 from worldagen.kinematics import ForwardKinematics
 from worldagen.policy import Policy
 from worldagen.types import ActionChunk, Observation
 from worldagen_ros.config import PolicyConfig, RobotConfig
+from worldagen_ros.topics import CAMERA_TOPICS
 
 
 class NetworkDecider:
@@ -56,8 +58,10 @@ class ExpertDecider:
     source = ""
     streams: tuple[str, ...] = ("task_state",)
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, convention: Convention) -> None:
         from worldagen_sim.experts import ExpertPolicy
+
+        self._convention = convention
 
         self._expert = ExpertPolicy()
         self._rows = rows
@@ -79,8 +83,8 @@ class ExpertDecider:
         chunk = ActionChunk(
             stamp_ns=samples.stamp_ns,
             sequence=self._sequence,
-            period_s=CONVENTIONS["calvin"].period_s,
-            convention="calvin",
+            period_s=self._convention.period_s,
+            convention=self._convention.name,
             rows=rows,
             inference_s=time.perf_counter() - started,
         )
@@ -90,16 +94,23 @@ class ExpertDecider:
 
 def make_expert(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     """The scripted expert."""
-    return ExpertDecider(policy.rows)
+    return ExpertDecider(policy.rows, find_convention(robot.convention))
 
 
 def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
-    """The network with seeded random weights."""
-    from worldagen.session import make_policy
+    """The network of a checkpoint, or of a preset with seeded random weights. Raises CheckpointError where it must not drive."""
+    from worldagen.policy_conventions import require_match
+    from worldagen.session import load_policy, make_policy
 
+    if policy.checkpoint:
+        session, source = load_policy(Path(policy.checkpoint), policy.threads, policy.history), policy.checkpoint
+    else:
+        session = make_policy(policy.preset, policy.seed, policy.threads, policy.history)
+        source = f"{policy.preset} preset, random weights of seed {policy.seed}"
+    cameras = [name.removesuffix("_camera") for name in CAMERA_TOPICS]
+    require_match(session.conventions, find_convention(robot.convention), cameras, f"this deployment's {robot.source}")
     kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
-    session = make_policy(policy.preset, seed=policy.seed, threads=policy.threads)
-    return NetworkDecider(session, kinematics, f"{policy.preset} preset, random weights of seed {policy.seed}")
+    return NetworkDecider(session, kinematics, source)
 
 
 DECIDERS: dict[str, Callable[[PolicyConfig, RobotConfig], Decider]] = {"expert": make_expert, "network": make_network}

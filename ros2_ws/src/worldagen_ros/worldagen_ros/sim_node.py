@@ -8,7 +8,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 
-from worldagen.errors import BadCommand, SimulatorError, WorldAgenError
+from worldagen.errors import BadCommand, ConfigError, SimulatorError, WorldAgenError
 from worldagen_msgs.msg import GripperCommand
 from worldagen_msgs.srv import ResetSimulator
 from worldagen_ros import messages, topics
@@ -29,6 +29,11 @@ class SimNode(Node):
         super().__init__("sim", automatically_declare_parameters_from_overrides=True)
         self.timing, self.robot, self.sim = read_sections(self, DeploymentConfig(), ("timing", "robot", "sim"))
         self.episodes = Episodes(make_environment(self.sim.environment, renderer=self.sim.renderer))
+        kept = self.episodes.environment.convention.name
+        if kept != self.robot.convention:
+            raise ConfigError(
+                f"robot.convention is {self.robot.convention!r}, but {self.sim.environment} keeps {kept!r}; say so"
+            )
         self.period_s = self.episodes.environment.convention.period_s
         live = self.timing.mode == "realtime"
         self.outputs = SimOutputs(self, self.robot.frame_id, self.period_s if live else None)
