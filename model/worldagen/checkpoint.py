@@ -36,6 +36,9 @@ def save_checkpoint(folder: Path, network: WorldAgen, conventions: PolicyConvent
     """
     if folder.exists():
         raise CheckpointError(f"{folder} exists; choose another folder or remove it first")
+    types = {str(tensor.dtype) for tensor in network.state_dict().values()}
+    if len(types) > 1:
+        raise CheckpointError(f"{folder}: a checkpoint has one type, this network has {', '.join(sorted(types))}")
     config = {"format": FORMAT, "notes": notes, "dtype": _type_name(network.position.dtype), "network": asdict(network.config)}
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:

@@ -56,6 +56,13 @@ def test_half_precision_checkpoints_stay_half_precision(tmp_path, dtype):
     assert torch.equal(loaded.resampler.latents, network.resampler.latents)
 
 
+def test_a_network_of_mixed_types_is_not_saved(tmp_path):
+    network = build(TINY)
+    network.vision.to(torch.bfloat16)
+    with pytest.raises(CheckpointError, match=r"torch\.bfloat16, torch\.float32"):
+        save_checkpoint(tmp_path / "mixed", network, CONVENTIONS)
+
+
 def test_a_loaded_policy_acts_like_the_one_that_was_saved(saved):
     folder, network = saved
     policies = [NetworkPolicy(network, CONVENTIONS), load_policy(folder)]

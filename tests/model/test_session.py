@@ -159,6 +159,18 @@ def test_there_is_no_picture_before_the_first_chunk_nor_without_image_prediction
         blind.predict()
 
 
+@pytest.mark.parametrize("part", ["vision", "everything"])
+def test_half_precision_acts_nearly_alike(part):
+    half, full, seen = new_policy(), new_policy(), random_observations(4)
+    (half.network.vision if part == "vision" else half.network).to(torch.bfloat16)
+    half.reset("lift the red block")  # its words are encoded anew, in the new type
+    full.reset("lift the red block")
+    for observation in seen:
+        gap = np.abs(half.act(observation).rows - full.act(observation).rows)[:, :3].max()
+        assert gap < 0.1 * CALVIN.actions.translation_scale_m
+        assert np.abs(half.predict_pixels() - full.predict_pixels()).max() < 0.5
+
+
 def test_an_unknown_history_mode_is_refused():
     with pytest.raises(ConfigError, match="aligned, reference"):
         NetworkPolicy(build(TINY), CALVIN, "newest")  # type: ignore[arg-type]

@@ -167,12 +167,19 @@ class WorldAgen(nn.Module):
         return self.backbone(tokens, self.mask[indices][:, memory.indices], indices, memory.cache)
 
     def _see(self, static: torch.Tensor, wrist: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Patch tokens and cls of both views; one batch where the views have the same size."""
+        """Patch tokens and cls of both views; one batch where the views have the same size.
+
+        The vision encoder may be of a smaller type than the rest, as in the published evaluation (bfloat16).
+        """
+        own, rest = next(self.vision.parameters()).dtype, self.position.dtype
+        static, wrist = static.to(own), wrist.to(own)
         with torch.set_grad_enabled(self.config.vision.trained and torch.is_grad_enabled()):
             if static.shape != wrist.shape:
-                return [self.vision(static), self.vision(wrist)]
-            patches, cls = self.vision(torch.cat([static, wrist]))
-            return list(zip(patches.chunk(2), cls.chunk(2), strict=True))
+                views = [self.vision(static), self.vision(wrist)]
+            else:
+                patches, cls = self.vision(torch.cat([static, wrist]))
+                views = list(zip(patches.chunk(2), cls.chunk(2), strict=True))
+            return [(patches.to(rest), cls.to(rest)) for patches, cls in views]
 
     def _read(self, hidden: torch.Tensor) -> Predictions:
         """(B, K, unit length, D) backbone outputs -> predictions."""
