@@ -53,7 +53,7 @@ class ImageHead(nn.Module):
         tokens = self.project(hidden).reshape(-1, prompts, hidden.shape[-1])  # (pictures, tokens, D)
         canvas = self.mask_token.expand(len(tokens), len(self.positions) - prompts, -1)
         painted = self.blocks(torch.cat([tokens, canvas], dim=1) + self.positions)[:, prompts:]
-        return self.paint(self.norm(painted)).unflatten(0, hidden.shape[:-2])
+        return self.paint(self.norm(painted)).reshape(*hidden.shape[:-2], *painted.shape[1:-1], -1)
 
 
 def join_patches(patches: torch.Tensor, patch: int) -> torch.Tensor:
