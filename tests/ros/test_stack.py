@@ -1,5 +1,6 @@
 """Whole stacks, as processes: the loop closes, runs repeat themselves, and nothing is left behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import psutil
 import pytest
 import rclpy
@@ -110,6 +112,36 @@ def test_an_unknown_task_or_scene_is_answered_with_the_list_and_the_episode_goes
         client.reset_simulator("open_drawer", "Z", seed=0)
     client.run_episode("lift_red_block", "A", seed=1)
     assert client.task_state.episode == episode + 1 and client.task_state.status == TaskState.SUCCEEDED
+
+
+def worldagen(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
+    """Run the operator's command to its end."""
+    program = str(Path(sys.executable).parent / "worldagen")
+    return subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=110)
+
+
+def test_an_operator_can_execute_an_instruction(start_stack, environment):
+    start_stack(load_deployment("sim", QUICK))
+    done = worldagen(environment, "execute", "open the drawer", "--task", "open_drawer", "--scene", "C", "--seed", "5")
+    assert done.returncode == 0, done.stderr
+    assert "following 'open the drawer'" in done.stdout and "cancelled" in done.stdout
+    refused = worldagen(environment, "execute", "dance", "--time-limit", "5")
+    assert refused.returncode == 1
+    assert "fault: unknown instruction for the expert in task open_drawer 'dance'" in refused.stdout
+
+
+def test_the_demo_shows_all_it_promises(environment, tmp_path):
+    done = worldagen(environment, "demo", "--out", str(tmp_path / "demo"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = json.loads((tmp_path / "demo/table.json").read_text())
+    assert [row["outcome"] for row in table] == ["succeeded"] * 3 + ["step limit"]
+    assert table[-1]["decisions"] == 50 and table[-1]["policy"] == "network"
+    for row in table:
+        assert 0 < row["latencies"]["chunk_p50_ms"] <= row["latencies"]["command_p50_ms"]
+        assert row["task"] in done.stdout
+    with av.open(str(tmp_path / "demo/demo.mp4")) as video:
+        frames = sum(1 for _ in video.decode(video=0))
+    assert frames >= sum(row["steps"] for row in table)
 
 
 class Up:

@@ -98,7 +98,7 @@ def make_expert(policy: PolicyConfig, robot: RobotConfig) -> Decider:
 
 
 def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
-    """The network of a checkpoint, or of a preset with seeded random weights. Raises CheckpointError where it must not drive."""
+    """The network of a checkpoint or, with random weights, of a preset. Raises CheckpointError where it must not drive."""
     from worldagen.policy_conventions import require_match
     from worldagen.session import load_policy, make_policy
 

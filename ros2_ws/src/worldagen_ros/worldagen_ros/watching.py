@@ -81,20 +81,15 @@ class Watcher:
         return sum(1 for answered_ns in self._answered if answered_ns < stamp_ns)
 
     def latencies(self) -> Latencies:
-        """Of every answered observation so far."""
-        known = [
-            (self._existed[stamp_ns], sent_ns) for stamp_ns, sent_ns in self._answered.items() if stamp_ns in self._existed
-        ]
+        """Of every observation so far that was answered by a chunk and by a command."""
         commanded = sorted(self._commanded)
-        first = [bisect_left(commanded, sent_ns) for _, sent_ns in known]  # index of the first command after each chunk
-        return Latencies(
-            to_chunk_s=tuple((sent_ns - begun_ns) * 1e-9 for begun_ns, sent_ns in known),
-            to_command_s=tuple(
-                (commanded[index] - begun_ns) * 1e-9
-                for (begun_ns, _), index in zip(known, first, strict=True)
-                if index < len(commanded)
-            ),
-        )
+        times = []
+        for stamp_ns, answered_ns in self._answered.items():
+            first = bisect_left(commanded, answered_ns)  # the first command after the chunk
+            if stamp_ns in self._existed and first < len(commanded):
+                existed_ns = self._existed[stamp_ns]
+                times.append(((answered_ns - existed_ns) * 1e-9, (commanded[first] - existed_ns) * 1e-9))
+        return Latencies(tuple(chunk_s for chunk_s, _ in times), tuple(command_s for _, command_s in times))
 
     def _on_joints(self, msg: JointState, sent_ns: int) -> None:
         stamp_ns = stamp_to_ns(msg.header.stamp)
