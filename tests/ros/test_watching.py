@@ -2,6 +2,7 @@
 
 import pytest
 from rclpy.node import Node
+
 from worldagen_msgs.msg import ActionChunk
 from worldagen_ros.messages import header
 from worldagen_ros.watching import Watcher
