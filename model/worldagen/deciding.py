@@ -27,6 +27,10 @@ class Decider(Protocol):
         """Answer one set of samples; raises WorldAgenError and stays usable."""
         ...
 
+    def prepare(self) -> None:
+        """Do now what the next decision needs of the past; called after every decision, while its chunk plays."""
+        ...
+
 
 class DecisionLoop:
     """All methods belong to one thread but `on_done`, which the worker calls when `collect` has something to fetch."""
@@ -78,6 +82,7 @@ class DecisionLoop:
         run, chunk = job.result()
         if run != self._run:
             return None
+        self._worker.submit(self.decider.prepare)
         self._schedule.answered(chunk)
         self.decisions += 1
         return chunk

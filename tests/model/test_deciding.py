@@ -54,6 +54,7 @@ class SlowDecider:
         self.go = threading.Event()
         self.resets: list[str] = []
         self.error: Exception | None = None
+        self.prepared = 0
 
     def reset(self, instruction: str) -> None:
         self.resets.append(instruction)
@@ -63,6 +64,9 @@ class SlowDecider:
         if self.error:
             raise self.error
         return chunk(samples.stamp_ns)
+
+    def prepare(self) -> None:
+        self.prepared += 1
 
 
 @pytest.fixture
@@ -132,3 +136,12 @@ def test_after_a_bad_observation_the_next_good_one_works(loop):
     loop.decider.error = None
     assert loop.offer(samples(1)) is Due.ACT
     assert collected(loop).stamp_ns == 1
+
+
+def test_after_each_decision_it_prepares_the_next(loop):
+    loop.start("open the drawer")
+    for step in range(3):
+        loop.offer(samples(5 * ROW_NS * step))
+        collected(loop)
+    loop.close()
+    assert loop.decider.prepared == 3

@@ -32,6 +32,9 @@ class FakeDecider:
         self.answered.append(samples.stamp_ns)
         return ActionChunk(samples.stamp_ns, len(self.answered) - 1, 1 / 30, "calvin", np.full((self.rows, 7), 0.001))
 
+    def prepare(self) -> None:
+        pass
+
 
 class FakeRobot(Node):
     """Cameras and joint states at 30 Hz, each of which can be switched off or corrupted."""

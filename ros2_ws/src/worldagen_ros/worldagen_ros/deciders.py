@@ -7,18 +7,21 @@ instruction and named numbers of a simulator). A decider says which it needs; to
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from worldagen.assembly import SampleSet
 from worldagen.conventions import Convention, find_convention
 from worldagen.deciding import Decider
-from worldagen.errors import UnknownName
+from worldagen.errors import CheckpointError, UnknownName
 from worldagen.kinematics import ForwardKinematics
-from worldagen.policy import Policy
 from worldagen.types import ActionChunk, Observation
 from worldagen_ros.config import PolicyConfig, RobotConfig
 from worldagen_ros.topics import CAMERA_TOPICS
+
+if TYPE_CHECKING:
+    from worldagen.session import NetworkPolicy
 
 
 class NetworkDecider:
@@ -27,7 +30,7 @@ class NetworkDecider:
     name = "network"
     streams: tuple[str, ...] = ("static_camera", "wrist_camera", "joint_states")
 
-    def __init__(self, policy: Policy, kinematics: ForwardKinematics, source: str) -> None:
+    def __init__(self, policy: "NetworkPolicy", kinematics: ForwardKinematics, source: str) -> None:
         self._policy = policy
         self._kinematics = kinematics
         self.source = source
@@ -49,6 +52,9 @@ class NetworkDecider:
         )
         self._opening = float(chunk.rows[-1, 6])  # the state's gripper is the last commanded one, as in CALVIN
         return chunk
+
+    def prepare(self) -> None:
+        self._policy.prepare()
 
 
 class ExpertDecider:
@@ -91,6 +97,9 @@ class ExpertDecider:
         self._sequence += 1
         return chunk
 
+    def prepare(self) -> None:
+        """It looks at the present only."""
+
 
 def make_expert(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     """The scripted expert."""
@@ -99,14 +108,18 @@ def make_expert(policy: PolicyConfig, robot: RobotConfig) -> Decider:
 
 def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     """The network of a checkpoint or, with random weights, of a preset. Raises CheckpointError where it must not drive."""
+    from worldagen.history import HistoryMode
     from worldagen.policy_conventions import require_match
     from worldagen.session import load_policy, make_policy
 
+    history = cast(HistoryMode, policy.history)  # the deployment's choices are these
     if policy.checkpoint:
-        session, source = load_policy(Path(policy.checkpoint), policy.threads, policy.history), policy.checkpoint
+        session, source = load_policy(Path(policy.checkpoint), policy.threads, history), policy.checkpoint
     else:
-        session = make_policy(policy.preset, policy.seed, policy.threads, policy.history)
+        session = make_policy(policy.preset, policy.seed, policy.threads, history)
         source = f"{policy.preset} preset, random weights of seed {policy.seed}"
+    if session.network.config.frames > 1:
+        raise CheckpointError(f"{source} looks at {session.network.config.frames} frames per chunk; the policy node gives one")
     cameras = [name.removesuffix("_camera") for name in CAMERA_TOPICS]
     require_match(session.conventions, find_convention(robot.convention), cameras, f"this deployment's {robot.source}")
     kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
