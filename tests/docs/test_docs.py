@@ -34,6 +34,12 @@ def test_commands_exist(page):
             assert (ROOT / words[0]).exists(), line
 
 
+def test_the_checkpoint_program_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(blocks(ROOT / "docs/checkpoints.md", "python")[0], {})
+    assert (tmp_path / "out/random/model.safetensors").exists()
+
+
 def test_the_program_without_ros_runs(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "disable")  # the same everywhere: ray casting
     program = next(text for text in blocks(ROOT / "docs/first-steps.md", "python") if "make_environment" in text)
