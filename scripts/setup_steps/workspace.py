@@ -44,12 +44,9 @@ class BuildWorkspace:
 
     def work(self, progress: Progress) -> None:
         src = self.layout.workspace / "src"
-        old = self.previous
-        removed = set(old.get("sources", ())) - set(sources(src))
         # Ninja and colcon trust what lies there, so whatever may be stale or half-written goes first.
-        if not old or old["ground"] != self._ground() or removed or changed(self.install, old["files"]):
-            for folder in ("build", "install", "log"):
-                shutil.rmtree(self.layout.workspace / folder, ignore_errors=True)
+        for folder in stale(self.previous, self._ground(), sources(src), changed(self.install, self.previous.get("files", {}))):
+            shutil.rmtree(self.layout.workspace / folder, ignore_errors=True)
         self.layout.workspace.joinpath("install").mkdir(parents=True, exist_ok=True)
         status = run(
             self._command(src),
@@ -118,6 +115,15 @@ def listing(install: Path) -> Iterator[tuple[str, int]]:
 def changed(install: Path, files: Mapping[str, int]) -> list[str]:
     """Recorded files that are gone or have another size; links whose target is gone."""
     return [name for name, size in files.items() if _size(install / name) != size]
+
+
+def stale(previous: Mapping[str, Any], ground: list[str], now: Mapping[str, str], damaged: Sequence[str]) -> list[str]:
+    """Folders of the workspace that must go before the next build: all of them, or those of the packages concerned."""
+    if not previous or previous["ground"] != ground:
+        return ["build", "install", "log"]
+    removed = set(previous["sources"]) - set(now)  # nobody would take them out of the installed package
+    concerned = sorted({path.partition("/")[0] for path in [*removed, *damaged] if "/" in path})
+    return [f"{base}/{package}" for package in concerned for base in ("build", "install")]
 
 
 def _size(path: Path) -> int | None:

@@ -1,7 +1,7 @@
 """The workspace is built again when something that decides the build changed, and only then."""
 
 import pytest
-from setup_steps.workspace import changed, listing, packages, sources
+from setup_steps.workspace import changed, listing, packages, sources, stale
 
 
 @pytest.fixture
@@ -50,3 +50,23 @@ def test_files_that_vanish_from_the_build_are_noticed(tmp_path):
     (tmp_path / "lib/libmsgs.so").write_text("123")
     target.unlink()
     assert sorted(changed(tmp_path, files)) == ["lib/libmsgs.so", "share/link.yaml", "source.yaml"]
+
+
+GROUND = ["checkout", "environment", "3.11"]
+BUILT = {"ground": GROUND, "sources": ["msgs/msg/A.msg", "nodes/config/arm.yaml"]}
+SAME = dict.fromkeys(BUILT["sources"], "digest")
+
+
+def test_nothing_is_thrown_away_for_a_change_that_colcon_sees_itself():
+    assert stale(BUILT, GROUND, {**SAME, "msgs/msg/B.msg": "new"}, damaged=[]) == []
+
+
+def test_an_unfinished_build_or_another_environment_starts_from_nothing():
+    assert stale({}, GROUND, SAME, damaged=[]) == ["build", "install", "log"]
+    assert stale(BUILT, ["elsewhere"], SAME, damaged=[]) == ["build", "install", "log"]
+
+
+def test_a_removed_or_damaged_file_concerns_only_its_own_package():
+    only_messages = {"msgs/msg/A.msg": "digest"}
+    assert stale(BUILT, GROUND, only_messages, damaged=[]) == ["build/nodes", "install/nodes"]
+    assert stale(BUILT, GROUND, SAME, damaged=["msgs/lib/libmsgs.so", "setup.bash"]) == ["build/msgs", "install/msgs"]
