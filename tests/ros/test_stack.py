@@ -186,9 +186,11 @@ def up(environment):
 
     def start(*arguments: str) -> Up:
         made = Up(environment, *arguments)
+        nodes: list[psutil.Process] = []
+        started.append((made, nodes))
         made.read_until(*READY)
-        started.append((made, list(made.nodes().values())))
-        assert len(started[-1][1]) == 3
+        nodes += made.nodes().values()
+        assert len(nodes) == 3
         return made
 
     yield start

@@ -18,7 +18,8 @@ from worldagen_ros import images, messages, qos, topics
 from worldagen_ros.config import CamerasConfig, TimingConfig
 from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 
-PERIODS_OF_SILENCE = 1.7  # looked for four times a period, so that the ERROR comes within two
+PERIODS_OF_SILENCE = 1.7
+LOOKS_PER_PERIOD = 4  # so that the ERROR comes within two
 SECONDS_BETWEEN_LINES = 10.0  # of the log, about silence
 
 # stream -> topic, message type, decoder, quality of service
@@ -51,7 +52,8 @@ class Inputs:
         max_age_s = PERIODS_OF_SILENCE * cameras.period_s if live else 2 * timing.answer_timeout_s
         self._told_s, self._told = -SECONDS_BETWEEN_LINES, False
         self._watch = StreamWatch(streams, max_age_s, time.monotonic(), together=not live)
-        node.create_timer(min(cameras.period_s / 4, max_age_s / 4), self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        look_s = cameras.period_s / LOOKS_PER_PERIOD if live else max_age_s / LOOKS_PER_PERIOD
+        node.create_timer(look_s, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         for stream in streams:
             topic, kind, decode = SOURCES[stream]
             if kind is Image and cameras.transport == "compressed":
