@@ -92,3 +92,11 @@ class TestLockstepAnswers:
         assert not answers.due(1000)
         answers.offer(1000, rows=1)
         assert answers.begins(1000) and answers.due(1000)
+
+    def test_a_reset_keeps_the_chunk_that_came_before_the_new_joint_states(self):
+        answers = LockstepAnswers()
+        answers.offer(100, rows=3)
+        assert answers.begins(100) and answers.due(100)
+        answers.offer(1000, rows=1)
+        answers.clear()
+        assert not answers.due(110) and answers.begins(1000) and answers.due(1000)

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from echo import kinds
 from filling import fill
+from rcl_interfaces.srv import GetParameters
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -70,32 +72,38 @@ def test_every_field_says_what_it_means(source):
 def test_every_type_crosses_between_two_processes(start_ros, other_process):
     graph = start_ros()
     other_process("echo.py")
-    node = graph.add(Node("asker"))
-    for kind in kinds(worldagen_msgs.msg):
-        received = []
-        there = node.create_publisher(kind, f"there/{kind.__name__}", 1)
-        node.create_subscription(kind, f"back/{kind.__name__}", received.append, 1)
-        graph.wait(lambda: there.get_subscription_count() and node.count_publishers(f"back/{kind.__name__}"), kind.__name__)  # noqa: B023
+    node, back, feedback = graph.add(Node("asker")), {}, {}
+    there = {kind: node.create_publisher(kind, f"there/{kind.__name__}", 1) for kind in kinds(worldagen_msgs.msg)}
+    for kind in there:
+        node.create_subscription(kind, f"back/{kind.__name__}", partial(back.setdefault, kind), 1)
+    services = {kind: node.create_client(kind, kind.__name__) for kind in kinds(worldagen_msgs.srv)}
+    actions = {kind: ActionClient(node, kind, kind.__name__) for kind in kinds(worldagen_msgs.action)}
+    wait_until_known(graph, node, "echo")
+
+    for kind, publisher in there.items():
         sent = fill(kind())
-        there.publish(sent)
-        graph.wait(lambda: received, f"{kind.__name__} to come back")  # noqa: B023
-        assert received[0] == sent
-    for kind in kinds(worldagen_msgs.srv):
-        client = node.create_client(kind, kind.__name__)
-        graph.wait(client.service_is_ready, kind.__name__)
+        publisher.publish(sent)
+        graph.wait(partial(back.get, kind), f"{kind.__name__} to come back")
+        assert back[kind] == sent
+    for kind, client in services.items():
         answer = client.call_async(fill(kind.Request()))
         graph.wait(answer.done, f"an answer of {kind.__name__}")
         assert answer.result() == fill(kind.Response())
-    for kind in kinds(worldagen_msgs.action):
-        client, feedback = ActionClient(node, kind, kind.__name__), []
-        graph.wait(client.server_is_ready, kind.__name__)
-        goal = client.send_goal_async(fill(kind.Goal()), feedback_callback=lambda msg: feedback.append(msg.feedback))  # noqa: B023
+    for kind, client in actions.items():
+        goal = client.send_goal_async(fill(kind.Goal()), feedback_callback=partial(feedback.setdefault, kind))
         graph.wait(goal.done, f"{kind.__name__} to be accepted")
         result = goal.result().get_result_async()
         graph.wait(result.done, f"the result of {kind.__name__}")
         assert result.result().result == fill(kind.Result())
-        graph.wait(lambda: feedback, f"feedback of {kind.__name__}")  # noqa: B023
-        assert feedback[0] == fill(kind.Feedback())
+        graph.wait(partial(feedback.get, kind), f"feedback of {kind.__name__}")
+        assert feedback[kind].feedback == fill(kind.Feedback())
+
+
+def wait_until_known(graph, node: Node, other: str) -> None:
+    """Until the other node has discovered all that this one has: it answers the client that was made last."""
+    ping, answers = node.create_client(GetParameters, f"{other}/get_parameters"), []
+    node.create_timer(0.5, lambda: answers.append(ping.call_async(GetParameters.Request())))
+    graph.wait(lambda: any(answer.done() for answer in answers), f"an answer of {other}", patience_s=40.0)
 
 
 def test_large_images_survive_best_effort_between_two_processes(start_ros, other_process):

@@ -9,6 +9,7 @@ from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
+from rcl_interfaces.srv import GetParameters
 from rclpy.action import ActionClient
 from rclpy.node import Node
 
@@ -18,6 +19,8 @@ from worldagen_msgs.msg import TaskState
 from worldagen_msgs.srv import ResetPolicy, ResetSimulator
 from worldagen_ros import qos, topics
 from worldagen_ros.messages import stamp_to_ns
+
+PING_PERIOD_S = 1.0
 
 
 class StackError(WorldAgenError):
@@ -36,6 +39,8 @@ class StackClient(Node):
         self._reset_simulator = self.create_client(ResetSimulator, topics.RESET_SIMULATOR)
         self._reset_policy = self.create_client(ResetPolicy, topics.RESET_POLICY)
         self._execute = ActionClient(self, ExecuteInstruction, topics.EXECUTE)
+        # Made last, on purpose: see _wait_until_known.
+        self._pings = {node: self.create_client(GetParameters, f"{node}/get_parameters") for node in ("policy", "sim")}
 
     @property
     def episode_begun_ns(self) -> int:
@@ -55,8 +60,10 @@ class StackClient(Node):
     def wait_until_ready(self, with_simulator: bool = True) -> None:
         """Until the policy, and the simulator if there is one, answer."""
         self.wait(self._execute.server_is_ready, f"the action {topics.EXECUTE}")
+        self._wait_until_known("policy")
         if with_simulator:
             self.wait(self._reset_simulator.service_is_ready, f"the service {topics.RESET_SIMULATOR}")
+            self._wait_until_known("sim")
             self.wait(lambda: self.task_state.episode > 0, f"the topic {topics.TASK_STATE}")
 
     def reset_simulator(self, task: str, scene: str, seed: int, max_steps: int = 0) -> str:
@@ -92,6 +99,24 @@ class StackClient(Node):
         execution = self.begin(self.reset_simulator(task, scene, seed, max_steps))
         self.wait(lambda: self.task_state.status != TaskState.RUNNING or execution.done, f"the end of {task}", patience_s)
         return execution.cancel()
+
+    def _wait_until_known(self, node: str) -> None:
+        """Until a node has discovered this one.
+
+        That we see a server does not mean that it sees us: what it answers before is lost, and a goal cannot be asked twice.
+        DDS announces the parts of a node in the order they were made, so an answer to the one made last proves the rest.
+        """
+        asked_s, answer = -PING_PERIOD_S, None
+
+        def answered() -> bool:
+            nonlocal asked_s, answer
+            if answer is not None and answer.done():
+                return True
+            if time.monotonic() - asked_s > PING_PERIOD_S:
+                asked_s, answer = time.monotonic(), self._pings[node].call_async(GetParameters.Request())
+            return False
+
+        self.wait(answered, f"an answer of node {node}")
 
     def _on_task_state(self, msg: TaskState) -> None:
         if msg.episode != self.task_state.episode:

@@ -24,7 +24,6 @@ class LockstepPace:
     def clear(self) -> None:
         """The simulator began afresh: what it was owed before, it no longer waits for."""
         self.answers.clear()
-        self.newest = None
 
     def on_chunk(self, msg: ActionChunk) -> None:
         self.newest = msg
