@@ -100,8 +100,8 @@ class LockstepAnswers:
         self._answered_ns = -1
 
     def clear(self) -> None:
-        """The simulator was reset: nothing is owed."""
-        self._chunk, self._owed = None, 0
+        """The simulator was reset: nothing is owed. A chunk that waits for an instant to come may answer the new episode."""
+        self._owed = 0
 
     def offer(self, stamp_ns: int, rows: int) -> None:
         """A chunk came."""
