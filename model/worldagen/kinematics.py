@@ -70,7 +70,8 @@ class ForwardKinematics:
 
     def _joints_to_tool(self) -> tuple[str, ...]:
         """The joints that move the tool, from the base outwards."""
-        joint = self._model.frames[self._tool].parentJoint
+        frame = self._model.frames[self._tool]
+        joint = frame.parentJoint if hasattr(frame, "parentJoint") else frame.parent  # its name before Pinocchio 3
         supports = [index for index in self._model.supports[joint] if index != 0]  # 0 is the fixed world
         return tuple(self._model.names[index] for index in supports)
 
