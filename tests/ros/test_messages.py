@@ -97,6 +97,7 @@ def test_every_type_crosses_between_two_processes(start_ros, other_process):
         assert result.result().result == fill(kind.Result())
         graph.wait(partial(feedback.get, kind), f"feedback of {kind.__name__}")
         assert feedback[kind].feedback == fill(kind.Feedback())
+        client.destroy()
 
 
 def wait_until_known(graph, node: Node, other: str) -> None:

@@ -33,6 +33,10 @@ class Listener(Node):
         self.words = self.create_publisher(String, topics.INSTRUCTION, qos.LATCHED)
         self.client = ActionClient(self, ExecuteInstruction, topics.EXECUTE)
 
+    def destroy_node(self) -> None:
+        self.client.destroy()
+        super().destroy_node()
+
     def on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
             name = status.name.split(": ")[1]

@@ -42,6 +42,10 @@ class StackClient(Node):
         # Made last, on purpose: see _wait_until_known.
         self._pings = {node: self.create_client(GetParameters, f"{node}/get_parameters") for node in ("policy", "sim")}
 
+    def destroy_node(self) -> None:
+        self._execute.destroy()  # a node does not free its action clients
+        super().destroy_node()
+
     @property
     def episode_begun_ns(self) -> int:
         """Stamp of the present episode's first instant."""

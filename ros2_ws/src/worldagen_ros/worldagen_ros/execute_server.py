@@ -37,6 +37,10 @@ class ExecuteServer:
             cancel_callback=self._on_cancel,
         )
 
+    def destroy(self) -> None:
+        """Free what a node does not free with itself; else its participant stays alive in DDS."""
+        self._server.destroy()
+
     def check(self, status: str) -> None:
         """Feedback and time limit; called a few times a second."""
         if self._goal is None:

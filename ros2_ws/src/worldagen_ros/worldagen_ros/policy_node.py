@@ -74,22 +74,17 @@ class PolicyNode(Node):
     def on_decided(self) -> None:
         try:
             chunk = self.loop.collect()
-        except BadObservation as error:
-            self.complain(f"dropped an observation: {error}")
-            return
         except WorldAgenError as error:
-            self.complain(str(error))
-            self.loop.stop()
-            self.execute.finish(Result.FAULT, str(error))
+            self.get_logger().error(f"no decision: {error}", throttle_duration_sec=2.0)
+            self.diagnostics.set("decision", ERROR, str(error))
+            if not isinstance(error, BadObservation):  # the next observation may be good; anything else stays wrong
+                self.loop.stop()
+                self.execute.finish(Result.FAULT, str(error))
             return
         if chunk is not None:
             self.chunks.publish(messages.encode_chunk(chunk, self.robot.frame_id))
             self.diagnostics.set("decision", OK, "deciding", {"inference_ms": f"{chunk.inference_s * 1e3:.1f}"})
         self.on_sample(repeat=False)
-
-    def complain(self, text: str) -> None:
-        self.get_logger().error(text, throttle_duration_sec=2.0)
-        self.diagnostics.set("decision", ERROR, text)
 
     def report(self) -> None:
         """Tell the state when it changed, and the action's client several times a second."""
@@ -113,6 +108,11 @@ class PolicyNode(Node):
         response.success, response.message = True, f"stopped {self.loop.instruction!r}" if self.loop.instruction else "was idle"
         self.stop("reset")
         return response
+
+    def destroy_node(self) -> None:
+        self.execute.destroy()
+        self.loop.close()
+        super().destroy_node()
 
 
 def main() -> None:
