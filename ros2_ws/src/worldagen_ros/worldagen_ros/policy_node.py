@@ -38,8 +38,7 @@ class PolicyNode(Node):
             Schedule(self.config.replan_rows, self.config.max_gap_s),
             on_done=decided.trigger,
         )
-        self.detail = "no instruction yet"
-        self.told = PolicyStatus()
+        self.detail, self.told = "no instruction yet", PolicyStatus()
         self.diagnostics = Diagnostics(self)
         self.chunks = self.create_publisher(ActionChunk, topics.ACTION_CHUNK, qos.CHUNKS)
         self.status = self.create_publisher(PolicyStatus, topics.POLICY_STATUS, qos.LATCHED)
@@ -110,8 +109,9 @@ class PolicyNode(Node):
         return response
 
     def destroy_node(self) -> None:
-        self.execute.destroy()
-        self.loop.close()
+        if hasattr(self, "execute"):  # else it was refused while it was being made
+            self.execute.destroy()
+            self.loop.close()
         super().destroy_node()
 
 

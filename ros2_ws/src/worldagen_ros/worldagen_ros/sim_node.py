@@ -91,7 +91,8 @@ class SimNode(Node):
         return response
 
     def destroy_node(self) -> None:
-        self.episodes.environment.close()
+        if hasattr(self, "episodes"):  # else it was refused while it was being made
+            self.episodes.environment.close()
         super().destroy_node()
 
 
