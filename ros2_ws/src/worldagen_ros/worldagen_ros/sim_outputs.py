@@ -26,12 +26,12 @@ class SimOutputs:
         }
 
     def publish_state(self, state: SimState, task: TaskState, stamp_ns: int) -> None:
-        """Clock first, then task and joints: who receives joints of an instant may look up the rest."""
+        """Clock and joints first: nothing can answer an instant before its joints are out, which is where latencies begin."""
         if self._clock is not None:
             self._clock.publish(Clock(clock=messages.ns_to_stamp(stamp_ns)))
+        self._joints.publish(messages.encode_joints(state.joint_names, state.joint_positions, state.joint_velocities, stamp_ns))
         task.header = messages.header(stamp_ns, self._frame_id)
         self._task.publish(task)
-        self._joints.publish(messages.encode_joints(state.joint_names, state.joint_positions, state.joint_velocities, stamp_ns))
 
     def publish_pictures(self, pictures: Mapping[str, np.ndarray], stamp_ns: int) -> None:
         """pictures: some of {"static": ..., "wrist": ...}, (H, W, 3) uint8 RGB."""
