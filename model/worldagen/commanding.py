@@ -52,7 +52,7 @@ class Commander:
         return self._player.remaining > 0
 
     def offer(self, chunk: ActionChunk, now_ns: int) -> None:
-        """Take up a chunk; raises BadChunk, and changes nothing, when it is too old or comes from the future."""
+        """Take up a chunk; raises BadChunk, and changes nothing, when it is too old or overtaken."""
         age_s = (now_ns - chunk.stamp_ns) * 1e-9
         if age_s * 1e9 > self._max_chunk_age_ns:
             raise BadChunk(f"chunk {chunk.sequence} is {age_s:.2f} s old; allowed: {self._max_chunk_age_ns * 1e-9:g} s")

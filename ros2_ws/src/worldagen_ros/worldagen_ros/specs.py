@@ -1,6 +1,6 @@
 """Which nodes there are, in plain Python: one list, read by the launch files, by `worldagen up` and by a test of setup.py."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from worldagen.config import leaves
@@ -30,16 +30,10 @@ def nodes_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
     return tuple(spec for spec in NODES if spec.name != "sim" or config.robot.source == "simulator")
 
 
-def parameters_of(spec: NodeSpec, config: DeploymentConfig) -> dict[str, Any]:
-    """A node's ROS parameters, nested as in the deployment, plus the clock it goes by."""
-    # The simulator makes the clock in lockstep, so it must not wait for one.
-    sim_time = config.timing.mode == "lockstep" and spec.name != "sim"
-    return {**{name: asdict(getattr(config, name)) for name in spec.sections}, "use_sim_time": sim_time}
-
-
 def flat_parameters(spec: NodeSpec, config: DeploymentConfig) -> dict[str, Any]:
-    """The same with dotted names, and lists for tuples, as a ROS parameter file and launch_ros take them."""
-    flat: dict[str, Any] = {"use_sim_time": parameters_of(spec, config)["use_sim_time"]}
+    """A node's ROS parameters and the clock it goes by: dotted names, and lists for tuples, as ROS takes them."""
+    # The simulator makes the clock in lockstep, so it must not wait for one.
+    flat: dict[str, Any] = {"use_sim_time": config.timing.mode == "lockstep" and spec.name != "sim"}
     for name in spec.sections:
         for leaf in leaves(getattr(config, name), f"{name}."):
             flat[leaf.key] = list(leaf.default) if isinstance(leaf.default, tuple) else leaf.default
