@@ -43,3 +43,23 @@ class CheckpointError(WorldAgenError):
 
 class SimulatorError(WorldAgenError):
     """A simulator could not be built, stepped or rendered."""
+
+
+class BagError(WorldAgenError):
+    """A bag could not be written or read: the folder, its format, a message, or the disk."""
+
+
+class BagUnfinished(BagError):
+    """A bag has no end, because its recorder was killed or it was cut off: `worldagen bag recover` makes a whole one of it."""
+
+
+class ForeignBag(BagError):
+    """A bag in a form that this suite does not read; another tool converts it."""
+
+
+class DiskFull(BagError):
+    """There is less free disk than a bag may be written with."""
+
+
+class RecordingError(WorldAgenError):
+    """Demonstrations cannot be recorded as asked, or where asked."""

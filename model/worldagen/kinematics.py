@@ -13,6 +13,8 @@ import pinocchio
 
 from worldagen.errors import BadObservation, ConfigError
 
+OPEN_SHARE = 0.96  # of a finger's way; a 5.6 cm block holds the Panda's fingers at 0.7
+
 # name -> URDF that comes with us; anything else is taken as a path
 ROBOTS = {"panda": "panda.urdf"}
 
@@ -67,6 +69,18 @@ class ForwardKinematics:
         pinocchio.forwardKinematics(self._model, self._data, configuration)
         pose = self._base * pinocchio.updateFramePlacement(self._model, self._data, self._tool)
         return np.concatenate([pose.translation, pinocchio.rpy.matrixToRpy(pose.rotation)])
+
+    def gripper_opening(self, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> float | None:
+        """1 when every finger stands at its upper limit, 0 when one does not: it was closed, on nothing or on something.
+
+        Fingers are the joints of the robot that do not move the tool. None when none of them is in the joint state.
+        """
+        given = dict(zip(names, positions, strict=False))
+        fingers = [name for name in self._model.names[1:] if name not in self.joint_names and name in given]
+        if not fingers:
+            return None
+        upper = [self._model.upperPositionLimit[self._model.joints[self._model.getJointId(name)].idx_q] for name in fingers]
+        return float(all(given[name] >= OPEN_SHARE * limit for name, limit in zip(fingers, upper, strict=True)))
 
     def _joints_to_tool(self) -> tuple[str, ...]:
         """The joints that move the tool, from the base outwards."""

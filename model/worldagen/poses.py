@@ -27,3 +27,8 @@ class Pose:
         """The (6,) translation and rotation vector that move this pose onto the other: the inverse of `moved`."""
         turn = Rotation.from_quat(other.quaternion) * Rotation.from_quat(self.quaternion).inv()
         return np.concatenate([other.position - self.position, turn.as_rotvec()])
+
+
+def wrap(angle_rad: float, turn_rad: float = 2 * np.pi) -> float:
+    """The angle less whole turns: in [-turn / 2, turn / 2)."""
+    return (angle_rad + turn_rad / 2) % turn_rad - turn_rad / 2

@@ -62,6 +62,7 @@ class ActionChunk:
     adapter: identifier of the active adapter, "" for the base.
     rows: (M, 7) float64; translation in metres and rotation vector in radians, both relative to the commanded pose and
         along the axes of the base frame, then gripper opening (0 closed .. 1 open).
+    clean_rows: (M, 7) or None; of a demonstrator whose rows are disturbed on purpose: what it would have done undisturbed.
     """
 
     stamp_ns: int
@@ -71,6 +72,7 @@ class ActionChunk:
     rows: np.ndarray
     adapter: str = ""
     inference_s: float = field(default=0.0)
+    clean_rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         rows = np.asarray(self.rows, dtype=np.float64)
@@ -84,3 +86,5 @@ class ActionChunk:
         if not self.period_s > 0:
             raise BadChunk(f"chunk {self.sequence} has a row period of {self.period_s} s; expected a positive number")
         object.__setattr__(self, "rows", _frozen(rows))
+        if self.clean_rows is not None:
+            object.__setattr__(self, "clean_rows", _frozen(self.clean_rows))

@@ -18,10 +18,25 @@ from worldagen.types import Observation
 
 @dataclass(frozen=True)
 class Task:
-    """Something to do in a simulator, and the words that ask for it."""
+    """Something to do in a simulator, and the words that ask for it: some to train with, others held out for the test."""
 
     name: str
-    instruction: str
+    phrasings: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
+
+    @property
+    def instruction(self) -> str:
+        """The plain words for it."""
+        return self.phrasings[0]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera without distortion: the size of its pictures and its focal length, all in pixels."""
+
+    width: int
+    height: int
+    focal_length: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +67,23 @@ class Environment(Protocol):
     """A simulator with named tasks and scenes, a static and a wrist camera, and relative end-effector actions."""
 
     name: str
+    version: str  # the same version, scene, task and seed always give the same episode
     tasks: tuple[Task, ...]
     scenes: tuple[str, ...]
+    cameras: Mapping[str, Camera]  # of "static" and "wrist"
     convention: Convention  # its control period and full scale of one action
+    conditions: Mapping[str, str]  # what was open, on, or where at the last reset, in the simulator's own words
 
-    def reset(self, task: str, scene: str, seed: int) -> SimState:
-        """Begin an episode; the same three arguments always give the same state. Raises UnknownName."""
+    def reset(self, task: str, scene: str, seed: int, conditions: Mapping[str, str] | None = None) -> SimState:
+        """Begin an episode; the same arguments always give the same state.
+
+        conditions: what is open, on, or where at the start, in the simulator's own words; None: drawn from the seed so that
+        the task can be done. Raises UnknownName, and SimulatorError for conditions that cannot be or rule out the task.
+        """
+        ...
+
+    def take_up(self, task: str) -> SimState:
+        """Begin another task in the world as it stands: its start is now. Raises UnknownName."""
         ...
 
     def step(self, action: np.ndarray) -> SimState:

@@ -95,3 +95,17 @@ def test_it_agrees_with_the_simulator_over_random_motions():
             turn = Rotation.from_euler("xyz", pose[3:]) * Rotation.from_euler("xyz", state.tcp_pose[3:]).inv()
             assert turn.magnitude() < 0.01
             state = playtable.step(random.uniform(-0.05, 0.05, size=7))
+
+
+@pytest.mark.parametrize(
+    ("fingers", "opening"),
+    [((0.04, 0.04), 1.0), ((0.0395, 0.0395), 1.0), ((0.028, 0.028), 0.0), ((0.0, 0.0), 0.0), ((0.04, 0.03), 0.0)],
+)
+def test_a_gripper_is_open_when_its_fingers_stand_at_their_limits(fingers, opening):
+    panda = ForwardKinematics("panda", "panda_hand_tcp")
+    names = ("panda_finger_joint1", "panda_joint1", "panda_finger_joint2")
+    assert panda.gripper_opening(names, (fingers[0], 0.3, fingers[1])) == opening
+
+
+def test_without_fingers_in_the_joint_state_the_opening_is_unknown():
+    assert ForwardKinematics("panda", "panda_hand_tcp").gripper_opening(("panda_joint1",), (0.0,)) is None

@@ -13,9 +13,9 @@ from worldagen_sim.playtable.scenes import SCENES
 
 DOWN = np.array([0.0, 0.0, -0.01, 0.0, 0.0, 0.0, 1.0])
 # Measured over four scenes and six seeds: pixels that differ by more than 24 of 255, all on silhouettes and shadow edges, are
-# at most 2.4 % of a static and 2.7 % of a wrist picture; the mean difference is at most 1.3 and 1.9.
-MOST_UNLIKE = {"static": 0.04, "wrist": 0.05}
-MOST_MEAN_DIFFERENCE = {"static": 2.0, "wrist": 3.0}
+# 0.5 % of a static and 0.4 % of a wrist picture in the mean, at most 1.5 % and 1.2 %; the mean difference is at most 1.4.
+MOST_UNLIKE = {"static": 0.03, "wrist": 0.02}
+MOST_MEAN_DIFFERENCE = {"static": 1.8, "wrist": 1.8}
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,6 @@ def test_ray_casting_and_opengl_show_the_same_scene(playtable, gl_playtable, sce
         difference = np.abs(cast[camera].astype(int) - drawn[camera].astype(int))
         assert (difference.max(axis=-1) > 24).mean() < MOST_UNLIKE[camera]
         assert difference.mean() < MOST_MEAN_DIFFERENCE[camera]
-
-
-@pytest.mark.gl
-def test_opengl_throws_shadows(gl_playtable):
-    picture = draw(gl_playtable, "B")["static"].reshape(-1, 3).astype(int)
-    light, dark = ((np.abs(picture - tone).max(axis=1) < 12).sum() for tone in ((196, 198, 193), (97, 98, 96)))
-    assert light > 1000
-    assert dark > 100
 
 
 @pytest.mark.gl
@@ -91,7 +83,7 @@ def test_the_work_area_is_framed_and_a_block_is_ten_pixels_wide(scene):
     mujoco.mj_forward(model, data)
     for x, y, z in ((-0.30, -0.13, 0.47), (0.25, -0.13, 0.47), (-0.18, 0.11, 0.47), (0.25, 0.11, 0.47), (0.16, -0.45, 0.36)):
         assert (np.abs(project(model, data, (x, y, z)) - 100) < 98).all(), (x, y, z)
-    assert block_width(model, data, SCENES[scene].block_edge_m / 2) > 10
+    assert block_width(model, data, min(SCENES[scene].block_edges_m) / 2) > 10
 
 
 def block_width(model, data, half):
@@ -107,25 +99,6 @@ def project(model, data, point_m):
     right, up, back = (np.array(point_m) - camera.xpos) @ camera.xmat.reshape(3, 3)
     scale = 100 / np.tan(np.radians(model.camera("static").fovy[0]) / 2)
     return np.array([right, -up]) / -back * scale + 100
-
-
-def test_rays_cast_together_meet_what_each_alone_would_meet():
-    model = mujoco.MjModel.from_xml_string(build_mjcf(SCENES["A"]))
-    data = mujoco.MjData(model)
-    from worldagen_sim.playtable.panda import ARM_JOINT_NAMES, HOME_RAD
-    from worldagen_sim.playtable.ray_casting import _camera_rays, _cast
-
-    for name, angle in zip(ARM_JOINT_NAMES, HOME_RAD, strict=True):
-        data.joint(name).qpos = angle
-    mujoco.mj_forward(model, data)
-    camera = data.camera("static")
-    rays = _camera_rays(model, "static", 200)[::17] @ camera.xmat.reshape(3, 3).T
-    together, _, _ = _cast(model, data, camera.xpos, rays, movers_only=False)
-    alone, geom = [], np.zeros(1, np.int32)
-    for ray in rays:
-        mujoco.mj_ray(model, data, camera.xpos, ray, None, True, -1, geom, None)
-        alone.append(int(geom[0]))
-    assert together.tolist() == alone
 
 
 def test_without_opengl_the_playtable_casts_rays_and_says_why(monkeypatch, caplog):

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 
 from worldagen.errors import SimulatorError, UnknownName
-from worldagen_sim.playtable.desk import TABLE_TOP_M
-from worldagen_sim.playtable.layout import BLOCK_GAP_M, draw_layout
 from worldagen_sim.playtable.panda import ARM_JOINTS, JOINT_NAMES
-from worldagen_sim.playtable.scenes import SCENES
 from worldagen_sim.playtable.work_space import WorkSpace
 
-TASK = "lift_red_block"
+TASK = "push_red_block_left"  # the hand is free and the red block lies on the table
 STILL = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
 BLOCKS = ("red_block", "blue_block", "pink_block")
 
@@ -32,29 +29,6 @@ def test_the_same_reset_gives_the_same_state(playtable):
 def test_another_seed_gives_another_layout(playtable):
     one, other = (playtable.reset(TASK, "A", seed).values for seed in (1, 2))
     assert all(one[f"{block}_x"] != other[f"{block}_x"] for block in BLOCKS)
-
-
-def test_a_seed_gives_the_same_layout_in_every_scene_and_task(playtable):
-    states = [playtable.reset(task, scene, 3).values for task, scene in ((TASK, "A"), ("open_drawer", "D"))]
-    assert states[0]["red_block_x"] == pytest.approx(states[1]["red_block_x"], abs=1e-3)
-
-
-def test_blocks_never_stand_in_one_another():
-    for seed in range(300):
-        places = np.array(draw_layout(seed, SCENES["A"]).blocks)[:, :2]
-        gaps = [np.linalg.norm(places[one] - places[other]) for one, other in ((0, 1), (0, 2), (1, 2))]
-        assert min(gaps) >= SCENES["A"].block_edge_m + BLOCK_GAP_M
-
-
-@pytest.mark.parametrize("scene", SCENES)
-def test_at_the_start_nothing_floats_moves_or_is_pressed_into_something(playtable, scene):
-    for seed in range(5):
-        state = playtable.reset(TASK, scene, seed)
-        heights = [state.values[f"{block}_z"] - TABLE_TOP_M for block in BLOCKS]
-        assert heights == pytest.approx([SCENES[scene].block_edge_m / 2] * 3, abs=1e-3)
-        assert np.abs(state.joint_velocities).max() < 1e-2
-        assert np.abs(playtable.step(STILL).tcp_pose[:3] - state.tcp_pose[:3]).max() < 1e-3
-        assert state.values["drawer_opening"] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_the_tool_starts_at_its_target_pointing_down(playtable):
@@ -142,7 +116,7 @@ def test_a_target_in_front_of_the_table_stops_at_its_edge():
 
 
 def test_unknown_names_are_refused_with_those_that_exist(playtable):
-    with pytest.raises(UnknownName, match="lift_red_block, open_drawer, push_blue_block_left"):
+    with pytest.raises(UnknownName, match="close_drawer, lift_blue_block_drawer"):
         playtable.reset("fly", "A", 0)
     with pytest.raises(UnknownName, match="A, B, C, D"):
         playtable.reset(TASK, "Z", 0)

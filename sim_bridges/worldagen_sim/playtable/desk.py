@@ -1,19 +1,19 @@
-"""The table with its cabinet, drawer and blocks, as MJCF bodies.
+"""The table with its drawer and blocks, as MJCF bodies.
 
-The cabinet stands below the table top and is hollow where the drawer runs, so that a closed drawer can hold a block. The
-drawer opens towards -y, out of the front edge. Lengths in metres.
+The drawer runs in a hollow below the table top, so that a closed drawer can hold a block, and opens towards -y, out of the
+front edge. Lengths in metres.
 """
 
 from xml.etree.ElementTree import Element
 
-from worldagen_sim.playtable.elements import add, add_inertial
-from worldagen_sim.playtable.scenes import Colour, SceneParameters
+from worldagen_sim.playtable.cabinet import add_cabinet, add_door
+from worldagen_sim.playtable.conditions import BLOCKS
+from worldagen_sim.playtable.consoles import add_button, add_button_console, add_lever, add_switch_console
+from worldagen_sim.playtable.elements import WORLD_CONTACT, add, add_inertial, add_slab
+from worldagen_sim.playtable.scenes import SceneParameters
+from worldagen_sim.playtable.surfaces import BACK_TOP_M, TABLE_TOP_M, TABLE_X_M, TABLE_Y_M
 
-TABLE_TOP_M = 0.46
 TABLE_THICKNESS_M = 0.03
-TABLE_X_M = (-0.42, 0.44)
-TABLE_Y_M = (-0.20, 0.27)
-BACK_HEIGHT_M = 0.12
 
 DRAWER_TRAVEL_M = 0.16
 DRAWER_HALF_WIDTH_M = 0.14
@@ -26,62 +26,67 @@ STEM_HALF_WIDTH_M = 0.014
 STEM_LENGTH_M = 0.080
 PLATE_HALF_WIDTH_M = 0.027
 HANDLE_GRIP_M = 0.047  # from the drawer's face to where the fingers take hold
-
-BLOCKS: dict[str, Colour] = {
-    "red_block": (0.85, 0.13, 0.12),
-    "blue_block": (0.12, 0.27, 0.85),
-    "pink_block": (0.95, 0.47, 0.70),
-}
-BLOCK_MASS_KG = 0.08
 DRAWER_MASS_KG = 1.6
 DESK_MASS_KG = 40.0
-# With more friction on the table a pushed block tips over. Between fingers and block the pads' own, higher, friction counts.
-WORLD_CONTACT = {"contype": 2, "conaffinity": 3, "friction": "0.6 0.02 0.0005"}
+HAND_CLEARANCE_M = 0.035  # of the hand from the table's edge when it reaches into the drawer
+
+
+def drawer_drop_y(opening_m: float) -> float:
+    """Where along y (m) a hand that points down puts a block into the open drawer: the middle of what it can reach."""
+    middle = TABLE_Y_M[0] - (opening_m - 2 * BOARD_M) / 2
+    return min(middle, TABLE_Y_M[0] - HAND_CLEARANCE_M)
 
 
 def add_desk(world: Element, scene: SceneParameters) -> None:
-    """Append the table, the cabinet and its drawer to the world body."""
+    """Append the table and everything on it but the blocks to the world body."""
     desk = add(world, "body", name="desk")
     under = TABLE_TOP_M - TABLE_THICKNESS_M
     x, y = TABLE_X_M, TABLE_Y_M
-    _add_slab(desk, "table_top", x, y, (under, TABLE_TOP_M), scene.table_colour)
-    _add_slab(desk, "back_board", x, (y[1], y[1] + 0.025), (0.0, TABLE_TOP_M + BACK_HEIGHT_M), scene.back_colour)
+    add_slab(desk, "table", x, y, (under, TABLE_TOP_M), scene.table.colour)
+    add_slab(desk, "back", x, (y[1], y[1] + 0.025), (0.0, BACK_TOP_M), scene.back_board.colour)
     front = y[0] + 0.01
     left = scene.drawer_x_m - DRAWER_HALF_WIDTH_M - 0.004
     right = scene.drawer_x_m + DRAWER_HALF_WIDTH_M + 0.004
-    _add_slab(desk, "cabinet_left", (x[0] + 0.02, left), (front, y[1]), (0.0, under), scene.cabinet_colour)
-    _add_slab(desk, "cabinet_right", (right, x[1] - 0.02), (front, y[1]), (0.0, under), scene.cabinet_colour)
-    _add_slab(desk, "cabinet_below", (left, right), (front, y[1]), (0.0, DRAWER_Z_M[0] - 0.004), scene.cabinet_colour)
+    add_slab(desk, "corpus_left", (x[0] + 0.02, left), (front, y[1]), (0.0, under), scene.cabinet_colour)
+    add_slab(desk, "corpus_right", (right, x[1] - 0.02), (front, y[1]), (0.0, under), scene.cabinet_colour)
+    add_slab(desk, "corpus_below", (left, right), (front, y[1]), (0.0, DRAWER_Z_M[0] - 0.004), scene.cabinet_colour)
+    add_cabinet(desk, scene)
+    add_switch_console(desk, scene)
+    add_button_console(desk, scene)
     add_inertial(desk, DESK_MASS_KG)
     _add_drawer(desk, scene)
+    add_door(desk, scene)
+    add_lever(desk, scene)
+    add_button(desk, scene)
 
 
 def add_blocks(world: Element, scene: SceneParameters) -> None:
     """Append the three free blocks; their places come with the reset."""
-    half = scene.block_edge_m / 2
-    for name, colour in BLOCKS.items():
-        body = add(world, "body", name=name, pos=(0, 0, TABLE_TOP_M + half))
+    for name, colour, edge in zip(BLOCKS, scene.block_colours, scene.block_edges_m, strict=True):
+        body = add(world, "body", name=name, pos=(0, 0, TABLE_TOP_M + edge / 2))
         add(body, "freejoint", name=name)
         add(
             body,
             "geom",
             name=name,
             type="box",
-            size=(half, half, half),
-            mass=BLOCK_MASS_KG,
+            size=(edge / 2,) * 3,
+            mass=scene.block_mass_kg,
             rgba=(*colour, 1.0),
             condim=4,
             **WORLD_CONTACT,
         )
 
 
-def add_drawer_exclusion(mjcf: Element) -> None:
-    """The drawer runs on its slide joint; rubbing on the boards around it would only add noise."""
-    add(add(mjcf, "contact"), "exclude", body1="desk", body2="drawer")
+def add_exclusions(mjcf: Element) -> None:
+    """What moves on the desk runs on its joint; rubbing on the boards around it would only add noise."""
+    contact = add(mjcf, "contact")
+    for body in ("drawer", "door", "lever", "button"):
+        add(contact, "exclude", body1="desk", body2=body)
 
 
 def _add_drawer(desk: Element, scene: SceneParameters) -> None:
-    """The drawer's frame lies in the middle of its front face; boards reach back into the cabinet from there."""
+    """The drawer's frame lies in the middle of its front face; boards reach back into the desk from there."""
     bottom, top = DRAWER_Z_M
     drawer = add(desk, "body", name="drawer", pos=(scene.drawer_x_m, TABLE_Y_M[0], (bottom + top) / 2))
     add(
@@ -98,28 +103,15 @@ def _add_drawer(desk: Element, scene: SceneParameters) -> None:
     half, wide, high = BOARD_M, DRAWER_HALF_WIDTH_M, (top - bottom) / 2
     back, low = DRAWER_DEPTH_M, high - 0.02
     inner = tuple(0.82 * channel for channel in scene.drawer_colour)
-    _add_slab(drawer, "drawer_front", (-wide, wide), (0, 2 * half), (-high, high), scene.drawer_colour)
-    _add_slab(drawer, "drawer_bottom", (-wide, wide), (2 * half, back), (-high, -high + 2 * half), inner)
+    add_slab(drawer, "drawer_front", (-wide, wide), (0, 2 * half), (-high, high), scene.drawer_colour)
+    add_slab(drawer, "drawer_bottom", (-wide, wide), (2 * half, back), (-high, -high + 2 * half), inner)
     sides = (-high + 2 * half, low)
-    _add_slab(drawer, "drawer_left", (-wide, -wide + 2 * half), (2 * half, back), sides, inner)
-    _add_slab(drawer, "drawer_right", (wide - 2 * half, wide), (2 * half, back), sides, inner)
-    _add_slab(drawer, "drawer_back", (-wide + 2 * half, wide - 2 * half), (back - 2 * half, back), sides, inner)
+    add_slab(drawer, "drawer_left", (-wide, -wide + 2 * half), (2 * half, back), sides, inner)
+    add_slab(drawer, "drawer_right", (wide - 2 * half, wide), (2 * half, back), sides, inner)
+    add_slab(drawer, "drawer_back", (-wide + 2 * half, wide - 2 * half), (back - 2 * half, back), sides, inner)
     stem, plate, length = STEM_HALF_WIDTH_M, PLATE_HALF_WIDTH_M, STEM_LENGTH_M
-    _add_slab(drawer, "handle_stem", (-stem, stem), (-length, 0), (-0.011, 0.011), scene.handle_colour)
-    _add_slab(drawer, "handle_plate", (-plate, plate), (-length - 0.010, -length), (-0.016, 0.016), scene.handle_colour)
+    add_slab(drawer, "handle_stem", (-stem, stem), (-length, 0), (-0.011, 0.011), scene.handle_colour)
+    add_slab(drawer, "handle_plate", (-plate, plate), (-length - 0.010, -length), (-0.016, 0.016), scene.handle_colour)
     add_inertial(drawer, DRAWER_MASS_KG)
     add(drawer, "site", name="drawer_handle", pos=(0, -HANDLE_GRIP_M, 0), size=(0.001,), rgba=(0, 0, 0, 0))
-
-
-def _add_slab(
-    body: Element,
-    name: str,
-    x: tuple[float, float],
-    y: tuple[float, float],
-    z: tuple[float, float],
-    colour: tuple[float, ...],
-) -> Element:
-    """A box from its extent along each axis of the body."""
-    centre = tuple((low + high) / 2 for low, high in (x, y, z))
-    half = tuple((high - low) / 2 for low, high in (x, y, z))
-    return add(body, "geom", name=name, type="box", pos=centre, size=half, rgba=(*colour, 1.0), **WORLD_CONTACT)
+    add(drawer, "site", name="drawer_floor", pos=(0, back / 2, -high + 2 * half), size=(0.001,), rgba=(0, 0, 0, 0))

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
+# What stands on the table meets robot and blocks; the robot's own parts never meet each other.
+WORLD_CONTACT = {"contype": 2, "conaffinity": 3}
 Value = str | bool | int | float | Sequence[float]
 
 
@@ -24,6 +26,20 @@ def add_inertial(body: Element, mass_kg: float) -> None:
     radius_m = max(end - start for start, end in zip(low, high, strict=True)) / 2
     inertia = 0.4 * mass_kg * radius_m**2  # of a ball
     add(body, "inertial", pos=centre, mass=mass_kg, diaginertia=(inertia, inertia, inertia))
+
+
+def add_slab(
+    body: Element,
+    name: str,
+    x: tuple[float, float],
+    y: tuple[float, float],
+    z: tuple[float, float],
+    colour: tuple[float, ...],
+) -> Element:
+    """Append a box of the world, given by its extent along each axis of the body."""
+    centre = tuple((low + high) / 2 for low, high in (x, y, z))
+    half = tuple((high - low) / 2 for low, high in (x, y, z))
+    return add(body, "geom", name=name, type="box", pos=centre, size=half, rgba=(*colour, 1.0), **WORLD_CONTACT)
 
 
 def _bounds(geom: Element) -> tuple[list[float], list[float]]:

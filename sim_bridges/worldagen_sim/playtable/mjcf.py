@@ -1,16 +1,18 @@
 """The whole model: scene parameters in, MJCF text out.
 
-Every geom has a plain colour and reflects no highlight, and the lamp is directional: so the two renderers can agree to the last
-few grey levels.
+Every geom has a plain colour or a picture and reflects no highlight, and the lamp is directional: so the two renderers can
+agree to the last few grey levels. The pictures themselves are written into the compiled model (textures.py).
 """
 
 from xml.etree.ElementTree import Element, tostring
 
-from worldagen_sim.playtable.desk import TABLE_TOP_M, add_blocks, add_desk, add_drawer_exclusion
+from worldagen_sim.playtable.desk import add_blocks, add_desk, add_exclusions
 from worldagen_sim.playtable.elements import add
 from worldagen_sim.playtable.panda import BASE_M, WHITE, add_panda, add_panda_servos
 from worldagen_sim.playtable.rendering import CAMERAS
 from worldagen_sim.playtable.scenes import Lighting, SceneParameters, StaticCamera
+from worldagen_sim.playtable.surfaces import TABLE_TOP_M, add_surfaces
+from worldagen_sim.playtable.textures import add_textures
 
 PHYSICS_STEP_S = 1 / 240
 TABLE_CENTRE_M = (0.0, 0.0, TABLE_TOP_M)
@@ -18,16 +20,16 @@ BACKGROUND = (0.80, 0.83, 0.86)
 
 
 def build_mjcf(scene: SceneParameters) -> str:
-    """The MJCF of one scene."""
+    """The MJCF of one episode's scene."""
     mjcf = Element("mujoco", model=f"playtable_{scene.name}")
     add(mjcf, "compiler", angle="radian", autolimits=True)
     # Pinned: success rates and recorded episodes hang on these.
     add(mjcf, "option", timestep=PHYSICS_STEP_S, integrator="implicitfast", cone="elliptic", impratio=10)
     add(mjcf, "statistic", extent=1.0, center=(0, 0, 0.4))
+    # Between fingers and block the pads' own, higher, friction counts.
+    add(add(mjcf, "default"), "geom", friction=(scene.table_friction, 0.02, 0.0005))
     _add_looks(mjcf, scene)
     world = add(mjcf, "worldbody")
-    floor = (*scene.floor_colour, 1.0)
-    add(world, "geom", name="floor", type="plane", size=(4, 4, 0.1), rgba=floor, contype=2, conaffinity=3)
     _add_lamp(world, scene.lighting)
     _add_static_camera(world, scene.camera)
     add(
@@ -42,7 +44,9 @@ def build_mjcf(scene: SceneParameters) -> str:
     add_desk(world, scene)
     add_panda(world)
     add_blocks(world, scene)
-    add_drawer_exclusion(mjcf)
+    # Drawn in this order: what the other things hide of these large pictures is then never painted.
+    add_surfaces(add(world, "body", name="surfaces"))
+    add_exclusions(mjcf)
     add_panda_servos(mjcf)
     return tostring(mjcf, encoding="unicode")
 
@@ -52,12 +56,13 @@ def _add_looks(mjcf: Element, scene: SceneParameters) -> None:
     visual, largest = add(mjcf, "visual"), max(CAMERAS.values())
     add(visual, "global", offwidth=largest, offheight=largest)
     # One quad per flat face loses nothing: all light is directional, so a face has one brightness.
-    add(visual, "quality", offsamples=0, shadowsize=512, numslices=16, numstacks=8, numquads=1)
+    add(visual, "quality", offsamples=0, shadowsize=256, numslices=16, numstacks=6, numquads=1)
     light = scene.lighting
     add(visual, "headlight", ambient=(light.ambient,) * 3, diffuse=(light.headlight,) * 3, specular=(0, 0, 0))
-    add(visual, "map", znear=0.01, zfar=20, shadowclip=2, haze=0)
+    add(visual, "map", znear=0.01, zfar=20, shadowclip=1, haze=0)
     assets = add(mjcf, "asset")
     add(assets, "texture", type="skybox", builtin="flat", rgb1=BACKGROUND, rgb2=BACKGROUND, width=8, height=48)
+    add_textures(assets)
 
 
 def _add_lamp(world: Element, light: Lighting) -> None:

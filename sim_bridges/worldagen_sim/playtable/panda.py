@@ -44,6 +44,7 @@ BASE_M = (-0.34, -0.46, 0.24)  # in the world, unturned: CALVIN's
 FLANGE_OFFSET_M = 0.107
 HAND_YAW_RAD = -pi / 4
 FINGER_OFFSET_M = 0.0584
+WRIST_FIELD_OF_VIEW_DEG = 75.0  # CALVIN's
 TCP_OFFSET_M = 0.1034
 FINGER_TRAVEL_M = 0.04
 # An elbow-up posture with the hand straight down and its fingers closing along the base's x axis; the null space of the
@@ -170,7 +171,8 @@ def _add_hand(link: Element) -> None:
     add(hand, "site", name="panda_hand_tcp", pos=(0, 0, TCP_OFFSET_M), size=(0.001,), rgba=(0, 0, 0, 0))
     # Mounted on the side that faces the robot, so that "up" in the picture is away from it. Looks 32 degrees inwards, below
     # the finger tips.
-    add(hand, "camera", name="wrist", pos=(-0.100, 0, 0.025), fovy=75, xyaxes=(0, 1, 0, 0.8480, 0, -0.5299))
+    axes = (0, 1, 0, 0.8480, 0, -0.5299)
+    add(hand, "camera", name="wrist", pos=(-0.100, 0, 0.025), fovy=WRIST_FIELD_OF_VIEW_DEG, xyaxes=axes)
     for name, joint_name, side in (
         ("panda_leftfinger", "panda_finger_joint1", 1),
         ("panda_rightfinger", "panda_finger_joint2", -1),

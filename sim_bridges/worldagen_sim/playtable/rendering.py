@@ -72,12 +72,42 @@ def _make_gl(platform: str, may_fall_back: bool) -> Renderer:
     from worldagen_sim.playtable.gl_rendering import GlRenderer
 
     try:
-        return GlRenderer(platform)
+        renderer = GlRenderer(platform)
     except Exception as error:  # drivers fail in many ways and PyOpenGL passes them all on
+        fault = SimulatorError(f"OpenGL by {platform} failed: {error!r}")
         if not may_fall_back:
-            raise SimulatorError(f"OpenGL by {platform} failed: {error!r}") from error
-        log.warning("playtable draws its pictures by ray casting: OpenGL by %s failed (%r)", platform, error)
-        return make_ray_caster()
+            raise fault from error
+        return _fall_back(fault)
+    return FallingBack(renderer) if may_fall_back else renderer
+
+
+class FallingBack:
+    """A renderer until it fails to take up a model; from then on ray casting."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+
+    def load(self, model: Any) -> None:
+        """Take up a new model; forget the last."""
+        try:
+            self._renderer.load(model)
+        except SimulatorError as fault:
+            self._renderer.close()
+            self._renderer = _fall_back(fault)
+            self._renderer.load(model)
+
+    def render(self, data: Any) -> dict[str, np.ndarray]:
+        """See Renderer."""
+        return self._renderer.render(data)
+
+    def close(self) -> None:
+        """See Renderer."""
+        self._renderer.close()
+
+
+def _fall_back(fault: SimulatorError) -> Renderer:
+    log.warning("playtable draws its pictures by ray casting: %s", fault)
+    return make_ray_caster()
 
 
 def _platforms_to_try() -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """The playtable as an Environment: physics, relative end-effector actions, oracles; pictures come from a Renderer.
 
-Everything random is drawn at the reset from the seed alone, so that two scenes or two tasks with the same seed begin with the
-same layout. World frame as in scenes.py. Lengths in metres, angles in radians, quaternions w, x, y, z.
+Everything random is drawn at the reset from the seed, by name, so that the same seed means the same draws in every scene and
+task. Each episode has a model of its own. World frame as in scenes.py. Lengths in metres, angles in radians.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import mujoco
 import numpy as np
@@ -14,52 +15,99 @@ from scipy.spatial.transform import Rotation
 from worldagen.conventions import CONVENTIONS, decode_actions, encode_actions
 from worldagen.errors import SimulatorError
 from worldagen.types import ROW_LENGTH
-from worldagen_sim.environment import SimState, Task, find_task
-from worldagen_sim.playtable.desk import BLOCKS, TABLE_TOP_M
+from worldagen_sim.environment import Camera, SimState, Task, find_task
+from worldagen_sim.playtable.conditions import Conditions
+from worldagen_sim.playtable.draws import Draws
 from worldagen_sim.playtable.inverse_kinematics import InverseKinematics
-from worldagen_sim.playtable.layout import Layout, draw_layout
+from worldagen_sim.playtable.layout import draw_layout
+from worldagen_sim.playtable.lights import Lights
 from worldagen_sim.playtable.mjcf import PHYSICS_STEP_S, build_mjcf
-from worldagen_sim.playtable.panda import ARM_JOINT_NAMES, ARM_JOINTS, FINGER_TRAVEL_M, HOME_RAD, JOINT_NAMES
-from worldagen_sim.playtable.rendering import Renderer
-from worldagen_sim.playtable.scenes import SCENES, SceneParameters, find_scene
+from worldagen_sim.playtable.panda import (
+    ARM_JOINT_NAMES,
+    ARM_JOINTS,
+    FINGER_TRAVEL_M,
+    HOME_RAD,
+    JOINT_NAMES,
+    WRIST_FIELD_OF_VIEW_DEG,
+)
+from worldagen_sim.playtable.perturbations import find_scene
+from worldagen_sim.playtable.placing import place_things
+from worldagen_sim.playtable.readings import POSE_AXES, Readings
+from worldagen_sim.playtable.rendering import CAMERAS, Renderer
+from worldagen_sim.playtable.scenes import SCENES, SceneParameters, StaticCamera
+from worldagen_sim.playtable.start import start_conditions
+from worldagen_sim.playtable.surfaces import write_pictures
 from worldagen_sim.playtable.tasks import ORACLES, TASKS
 from worldagen_sim.playtable.work_space import WorkSpace
 
-POSE_AXES = ("x", "y", "z", "roll", "pitch", "yaw")
+VERSION = "1"  # of the benchmark: another one means other episodes for the same scene, task and seed
 SUBSTEPS = 8  # of 1/240 s: 30 Hz
 # Near a singular posture a small step of the tool asks for a large turn of a joint; the robot is no faster than its data sheet.
 MOST_TURN_RAD = np.array([joint.speed_rad_s for joint in ARM_JOINTS]) * SUBSTEPS * PHYSICS_STEP_S
 SETTLE_STEPS = 5  # control steps before time starts, for blocks and servos to come to rest
 
 
+def _pinhole(pixels: int, field_of_view_deg: float) -> Camera:
+    return Camera(pixels, pixels, pixels / 2 / np.tan(np.radians(field_of_view_deg) / 2))
+
+
 class Playtable:
-    """A Franka Panda at a table with a drawer and three blocks. See Environment for the protocol."""
+    """A Franka Panda at a table with drawer, sliding cabinet, switch, button and blocks. See Environment for the protocol."""
 
     name = "playtable"
+    version = VERSION
     tasks: tuple[Task, ...] = TASKS
     scenes = tuple(SCENES)
+    cameras: Mapping[str, Camera] = MappingProxyType(
+        {
+            "static": _pinhole(CAMERAS["static"], StaticCamera.field_of_view_deg),
+            "wrist": _pinhole(CAMERAS["wrist"], WRIST_FIELD_OF_VIEW_DEG),
+        }
+    )
     convention = CONVENTIONS["calvin"]
 
     def __init__(self, make_renderer: Callable[[], Renderer]) -> None:
         self._make_renderer = make_renderer
         self._renderer: Renderer | None = None
-        self._scene: SceneParameters | None = None
+        self._model: mujoco.MjModel | None = None
         self._owner: int | None = None
         self._work_space = WorkSpace()
+        self.conditions: Conditions = {}
 
-    def reset(self, task: str, scene: str, seed: int) -> SimState:
-        """Begin an episode; raises UnknownName for a task or scene that does not exist."""
-        oracle, chosen_scene = ORACLES[find_task(self, task).name], find_scene(scene)
-        layout = draw_layout(seed, chosen_scene)
+    def reset(self, task: str, scene: str, seed: int, conditions: Conditions | None = None) -> SimState:
+        """Begin an episode; raises UnknownName or SimulatorError, and keeps the present one, for what cannot be."""
+        name, draws = find_task(self, task).name, Draws(seed)
+        drawn = find_scene(scene).varied(draws)
+        start = start_conditions(name, draws, conditions)
+        layout = draw_layout(draws, drawn, start, name)
         self._owner = self._owner or threading.get_ident()
         self._check_thread()
-        if chosen_scene != self._scene:
-            self._load(chosen_scene)
-        self._done = oracle
-        self._place(layout, chosen_scene)
+        self._load(drawn)
+        self.conditions = start
+        self._target_m = np.array(layout.tcp_m)
+        self._target_turn = Rotation.from_euler("xyz", (np.pi, 0.0, layout.tcp_yaw_rad))
+        self._commanded_rad = self._solve_from_home()
+        self._opening = place_things(self._model, self._data, self._commanded_rad, layout, drawn, start)
+        self._lights.set(start["lightbulb"] == "on", start["led"] == "on")
         for _ in range(SETTLE_STEPS):
             self._advance(self._commanded_rad)
-        self._steps, self._closed_steps = 0, 0
+        self._steps = 0
+        self._closed_steps = 0 if self._opening else 2 * SETTLE_STEPS  # a block in the hand has been held for a while
+        return self._begin(name)
+
+    def take_up(self, task: str) -> SimState:
+        """Begin another task in the world as it stands; raises UnknownName.
+
+        The commanded pose is seated on the measured one, as a command node does when a run begins.
+        """
+        self._check_ready()
+        name, tcp = find_task(self, task).name, self._data.site("panda_hand_tcp")
+        self._target_m = np.array(tcp.xpos)
+        self._target_turn = Rotation.from_matrix(tcp.xmat.reshape(3, 3))
+        return self._begin(name)
+
+    def _begin(self, task: str) -> SimState:
+        self._done = ORACLES[task]
         self._start = self._values()
         return self._state()
 
@@ -84,17 +132,20 @@ class Playtable:
         self._check_ready()
         if self._renderer is None:
             self._renderer = self._make_renderer()
+        if self._unpainted is not None:  # an episode that nobody looks at needs no pictures on its surfaces
+            write_pictures(self._model, self._unpainted)
             self._renderer.load(self._model)
+            self._unpainted = None
         return self._renderer.render(self._data)
 
     def close(self) -> None:
         """Free the renderer; harmless to call twice."""
         if self._renderer is not None:
             self._renderer.close()
-        self._renderer = self._scene = self._owner = None
+        self._renderer = self._model = self._owner = None
 
     def _check_ready(self) -> None:
-        if self._scene is None:
+        if self._model is None:
             raise SimulatorError("playtable has no episode; call reset first")
         self._check_thread()
 
@@ -108,35 +159,20 @@ class Playtable:
         self._kinematics = InverseKinematics(model, "panda_hand_tcp", ARM_JOINT_NAMES, np.array(HOME_RAD))
         self._joint_positions = np.array([model.joint(name).qposadr[0] for name in JOINT_NAMES])
         self._joint_velocities = np.array([model.joint(name).dofadr[0] for name in JOINT_NAMES])
-        self._block_positions = np.array([model.joint(name).qposadr[0] for name in BLOCKS])
-        self._drawer_position = model.joint("drawer").qposadr[0]
-        self._tcp, self._handle = model.site("panda_hand_tcp").id, model.site("drawer_handle").id
-        if self._renderer is not None:
-            self._renderer.load(model)
-        self._scene = scene
-
-    def _place(self, layout: Layout, scene: SceneParameters) -> None:
-        mujoco.mj_resetData(self._model, self._data)
-        self._target_m = np.array(layout.tcp_m)
-        self._target_turn = Rotation.from_euler("xyz", (np.pi, 0.0, layout.tcp_yaw_rad))
-        self._opening = 1.0
-        angles = np.array(HOME_RAD)
-        for _ in range(5):  # home may be far: a few solves instead of one
-            angles = self._solve(angles)
-        self._commanded_rad = angles
-        fingers = (FINGER_TRAVEL_M, FINGER_TRAVEL_M)
-        self._data.qpos[self._joint_positions] = (*angles, *fingers)
-        self._data.ctrl[:] = (*angles, *fingers)
-        for address, (x, y, yaw) in zip(self._block_positions, layout.blocks, strict=True):
-            height = TABLE_TOP_M + scene.block_edge_m / 2
-            self._data.qpos[address : address + 7] = (x, y, height, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
-        mujoco.mj_forward(self._model, self._data)
+        self._lights, self._readings = Lights(model), Readings(model, scene)
+        self._unpainted: SceneParameters | None = scene
 
     def _limit(self, row: np.ndarray) -> np.ndarray:
         """Clip to [-1, 1] in the convention's own numbers, the only place where its full scale is exact."""
         orientation = self._target_turn.as_euler("xyz")
         action = np.clip(encode_actions(self.convention, row[None], orientation), -1.0, 1.0)
         return decode_actions(self.convention, action, orientation)[0]
+
+    def _solve_from_home(self) -> np.ndarray:
+        angles = np.array(HOME_RAD)
+        for _ in range(5):  # home may be far: a few solves instead of one
+            angles = self._solve(angles)
+        return angles
 
     def _solve(self, start_rad: np.ndarray) -> np.ndarray:
         quaternion = self._target_turn.as_quat()[[3, 0, 1, 2]]
@@ -151,6 +187,7 @@ class Playtable:
             mujoco.mj_step(self._model, self._data)
         self._commanded_rad = angles
         mujoco.mj_forward(self._model, self._data)
+        self._lights.update(self._data)
 
     def _state(self) -> SimState:
         values = self._values()
@@ -170,33 +207,9 @@ class Playtable:
 
     def _values(self) -> dict[str, float]:
         """Every number an oracle or an expert needs; metres and radians."""
-        data, qpos = self._data, self._data.qpos
-        named = {"tcp": data.site_xpos[self._tcp], "target": self._target_m}
-        quaternions = [np.empty(4), self._target_turn.as_quat()[[3, 0, 1, 2]]]
-        mujoco.mju_mat2Quat(quaternions[0], data.site_xmat[self._tcp])
-        for name, address in zip(BLOCKS, self._block_positions, strict=True):
-            named[name] = qpos[address : address + 3]
-            quaternions.append(qpos[address + 3 : address + 7])
-        turns = _euler_angles(np.array(quaternions))  # (bodies, 3)
-        values = {
-            f"{name}_{axis}": float(number)
-            for (name, place), turn in zip(named.items(), turns, strict=True)
-            for axis, number in zip(POSE_AXES, (*place, *turn), strict=True)
-        }
-        handle = data.site_xpos[self._handle]
-        values.update({f"drawer_handle_{axis}": float(number) for axis, number in zip("xyz", handle, strict=True)})
-        values["drawer_opening"] = float(qpos[self._drawer_position])
+        quaternion = self._target_turn.as_quat()[[3, 0, 1, 2]]
+        values = self._readings.read(self._data, self._target_m, quaternion)
         values["gripper_opening"] = self._opening
-        values["gripper_width"] = float(qpos[self._joint_positions[7:]].sum())
         values["gripper_closed_steps"] = float(self._closed_steps)
-        values["table_top"] = TABLE_TOP_M
+        values["lightbulb"], values["led"] = float(self._lights.lightbulb), float(self._lights.led)
         return values
-
-
-def _euler_angles(quaternions: np.ndarray) -> np.ndarray:
-    """Roll, pitch, yaw (extrinsic x-y-z) of unit quaternions: (n, 4) -> (n, 3). SciPy would warn of a block on its edge."""
-    w, x, y, z = quaternions.T
-    roll = np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y))
-    pitch = np.arcsin(np.clip(2 * (w * y - z * x), -1.0, 1.0))
-    yaw = np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-    return np.stack([roll, pitch, yaw], axis=1)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worldagen_sim.playtable.desk import TABLE_TOP_M, TABLE_Y_M
 from worldagen_sim.playtable.panda import ARM_JOINTS, BASE_M, FLANGE_OFFSET_M, TCP_OFFSET_M
+from worldagen_sim.playtable.surfaces import TABLE_TOP_M, TABLE_Y_M
 
 # The middle of the ball: below the shoulder by as much as the tool is below the wrist.
 BALL_CENTRE_M = (*BASE_M[:2], BASE_M[2] + ARM_JOINTS[0].offset_m[2] - FLANGE_OFFSET_M - TCP_OFFSET_M)
@@ -20,7 +20,7 @@ BALL_CENTRE_M = (*BASE_M[:2], BASE_M[2] + ARM_JOINTS[0].offset_m[2] - FLANGE_OFF
 class WorkSpace:
     """Metres in the world frame. The hand is 6 cm thick: in front of the table it keeps its distance from the edge."""
 
-    lower_m: tuple[float, float, float] = (-0.26, -0.48, 0.345)
+    lower_m: tuple[float, float, float] = (-0.39, -0.48, 0.345)
     upper_m: tuple[float, float, float] = (0.40, 0.20, 0.80)
     reach_m: float = 0.75
     nearest_m: float = 0.28  # across, from the base's axis: nearer the arm cannot fold
