@@ -1,6 +1,7 @@
 """One episode after another in an Environment: resets, steps toward commanded poses, and how an episode ends."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -32,25 +33,47 @@ class Assignment:
 
 
 class Episodes:
-    """Drives one Environment; the caller says when a step is due."""
+    """Drives one Environment; the caller says when a step is due.
 
-    def __init__(self, environment: Environment) -> None:
+    tail_steps: control steps played on after success before the episode ends, so that a recording shows the result.
+    """
+
+    def __init__(self, environment: Environment, tail_steps: int = 0) -> None:
         self.environment = environment
         self.count = 0
         self.steps = 0
         self.status = Status.IDLE
         self.detail = ""  # what went wrong, in words
         self.assignment = Assignment("", "", 0, 0, "")
+        self._tail_steps = tail_steps
         self._state: SimState | None = None
 
-    def begin(self, task: str, scene: str, seed: int, max_steps: int) -> None:
-        """Reset; raises UnknownName, and keeps the present episode, when task or scene do not exist."""
-        instruction = find_task(self.environment, task).instruction
-        self._state = self.environment.reset(task, scene, seed)
-        self.assignment = Assignment(task, scene, seed, max_steps, instruction)
+    def begin(
+        self,
+        task: str,
+        scene: str,
+        seed: int,
+        max_steps: int,
+        instruction: str = "",
+        conditions: Mapping[str, str] | None = None,
+    ) -> None:
+        """Reset; no instruction means the task's plain one. Raises UnknownName or SimulatorError; the present episode stays."""
+        words = instruction or find_task(self.environment, task).instruction
+        self._enter(self.environment.reset(task, scene, seed, conditions), Assignment(task, scene, seed, max_steps, words))
+
+    def take_up(self, task: str, max_steps: int, instruction: str = "") -> None:
+        """An episode of another task in the world as it stands; raises UnknownName, and SimulatorError before the first one."""
+        words = instruction or find_task(self.environment, task).instruction
+        assignment = replace(self.assignment, task=task, max_steps=max_steps, instruction=words)
+        self._enter(self.environment.take_up(task), assignment)
+
+    def _enter(self, state: SimState, assignment: Assignment) -> None:
+        self._state, self.assignment = state, assignment
         self.count += 1
         self.steps, self.detail = 0, ""
         self.status = Status.RUNNING
+        self._last_step = assignment.max_steps
+        self._succeeded = False
 
     @property
     def state(self) -> SimState:
@@ -76,7 +99,7 @@ class Episodes:
         if self.status is not Status.RUNNING:
             return
         self.steps += 1
-        if self._state.success:
-            self.status = Status.SUCCEEDED
-        elif self.steps >= self.assignment.max_steps:
-            self.status = Status.STEP_LIMIT
+        if self._state.success and not self._succeeded:
+            self._succeeded, self._last_step = True, self.steps + self._tail_steps
+        if self.steps >= self._last_step:
+            self.status = Status.SUCCEEDED if self._succeeded else Status.STEP_LIMIT

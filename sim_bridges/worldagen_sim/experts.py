@@ -1,15 +1,17 @@
 """Scripted experts: named numbers of the present state in, rows of an ActionChunk out.
 
-They read nothing but SimState.values, so they run in any process that is told those numbers. A rule looks at the present
-state alone (and at the start, to know when enough is done): it says where the tool should be and how the gripper; thrown off
-its way, it finds back. Several rows are planned by rolling the commanded pose forward, with the measured one trailing
-behind it, while things stand still or move with the hand.
+They read nothing but SimState.values, so they run in any process that is told those numbers. A rule (expert_rules.py) looks at
+the present state alone, and at the start of the task to know when enough is done: it says where the tool should be and how the
+gripper; thrown off its way, it finds back. Several rows are planned by rolling the commanded pose forward, with the measured
+one trailing behind it, while things stand still or move with the hand.
 
-Metres and radians, world frame. The hand points down at all times; its yaw is that of CALVIN's, pi / 2 when the fingers
-close along x.
+For demonstrations an expert has a manner: a speed drawn for each episode, and noise in what is executed. The clean answer is
+what a policy should learn, the executed one what it will see in its history.
+
+Metres and radians, world frame.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,136 +19,109 @@ from scipy.spatial.transform import Rotation
 
 from worldagen.conventions import CONVENTIONS
 from worldagen.errors import UnknownName
-from worldagen.poses import Pose
+from worldagen.poses import Pose, wrap
+from worldagen_sim.expert_rules import RULES, Goal
 
 Values = Mapping[str, float]
 
-SPEED_SHARE = 0.8  # of the convention's full scale
-HOME_YAW_RAD = np.pi / 2
+FULL = CONVENTIONS["calvin"]
+FULL_SCALE = np.array([FULL.translation_scale_m] * 3 + [FULL.rotation_scale_rad] * 3)
 # The arm follows its commands with a time constant of 0.05 s: in one row of 1/30 s it makes up this share of its lag.
 FOLLOW_SHARE = 0.49
-STEPS_TO_GRIP = 6
-AT_POINT_M = 0.012
-HELD_M = 0.03
-BLOCK_CLEARANCE_M = 0.09
-HANDLE_CLEARANCE_M = 0.19  # above blocks that stand between the tool and the handle
-PUSH_HEIGHT_M = 0.022  # of the tool above the table
-PUSH_START_M = 0.062  # of the tool from the block's middle
-OPEN, CLOSED = 1.0, 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Goal:
-    """Where the tool should be, (3,) m and yaw rad, and how far open the gripper."""
-
-    point: np.ndarray
-    yaw: float
-    opening: float
-
-
-def lift_red_block(start: Values, now: Values) -> Goal:
-    """Grasp the block from above along two of its faces, then raise it."""
-    block, tool, target = _point(now, "red_block"), _point(now, "tcp"), _point(now, "target")
-    yaw = _grasp_yaw(now, "red_block")
-    if now["gripper_closed_steps"] > 0 and np.linalg.norm(tool - block) < HELD_M:
-        if now["gripper_closed_steps"] < STEPS_TO_GRIP:
-            return Goal(target, now["target_yaw"], CLOSED)
-        return Goal(np.array([*target[:2], start["red_block_z"] + 0.12]), now["target_yaw"], CLOSED)
-    aligned = abs(_wrap(yaw - now["tcp_yaw"], 2 * np.pi)) < 0.1
-    if np.abs(tool - block).max() < AT_POINT_M and aligned:
-        return Goal(target, yaw, CLOSED)
-    return Goal(_from_above(now, block, BLOCK_CLEARANCE_M), yaw, OPEN)
-
-
-def push_blue_block_left(start: Values, now: Values) -> Goal:
-    """Put the closed fingers down on the block's right (+x) side and sweep towards -x, following it sideways."""
-    block, target = _point(now, "blue_block"), _point(now, "target")
-    yaw, height = _grasp_yaw(now, "blue_block"), now["table_top"] + PUSH_HEIGHT_M
-    if start["blue_block_x"] - now["blue_block_x"] > 0.10:
-        return Goal(target, now["target_yaw"], CLOSED)
-    if _stands_right_of_blue_block(now):
-        return Goal(np.array([target[0] - 0.1, block[1], height]), yaw, CLOSED)
-    right = np.array([block[0] + PUSH_START_M, block[1], height])
-    return Goal(_from_above(now, right, BLOCK_CLEARANCE_M), yaw, CLOSED)
-
-
-def open_drawer(start: Values, now: Values) -> Goal:
-    """Take the handle's stem between the fingers from above and pull towards -y."""
-    handle, tool, target = _point(now, "drawer_handle"), _point(now, "tcp"), _point(now, "target")
-    if now["drawer_opening"] - start["drawer_opening"] > 0.12:
-        return Goal(target, HOME_YAW_RAD, CLOSED)
-    if now["gripper_closed_steps"] > 0 and np.linalg.norm(tool - handle) < HELD_M:
-        pull = 0.1 if now["gripper_closed_steps"] >= STEPS_TO_GRIP else 0.0
-        return Goal(target - np.array([0.0, pull, 0.0]), HOME_YAW_RAD, CLOSED)
-    if np.abs(tool - handle).max() < AT_POINT_M:
-        return Goal(target, HOME_YAW_RAD, CLOSED)
-    return Goal(_from_above(now, handle, HANDLE_CLEARANCE_M), HOME_YAW_RAD, OPEN)
-
-
-def _stands_right_of_blue_block(now: Values) -> bool:
-    block, tool = _point(now, "blue_block"), _point(now, "tcp")
-    is_low = tool[2] < now["table_top"] + PUSH_HEIGHT_M + 0.015
-    return bool(is_low and tool[0] > block[0] + 0.03 and abs(tool[1] - block[1]) < 0.02)
-
-
-def _pushes_blue_block(now: Values) -> bool:
-    return _stands_right_of_blue_block(now) and now["tcp_x"] - now["blue_block_x"] < 0.045
-
-
-def _grips(now: Values) -> bool:
-    return now["gripper_closed_steps"] >= STEPS_TO_GRIP
 
 
 @dataclass(frozen=True)
-class Expert:
-    """rule: (start, now) -> where to go; carries: whether the thing called carried moves with the hand."""
+class Manner:
+    """How an expert moves. Shares of the convention's full scale.
 
-    rule: Callable[[Values, Values], Goal]
-    carried: str
-    carries: Callable[[Values], bool]
+    speed: lowest and highest speed, one drawn for each episode; noise: deviation of every executed row; burst_chance: a row, of
+    beginning a burst of burst_rows (least, most) rows with one random push of burst_noise deviation.
+    """
+
+    speed: tuple[float, float] = (0.8, 0.8)
+    noise: float = 0.0
+    burst_chance: float = 0.0
+    burst_noise: float = 0.45
+    burst_rows: tuple[int, int] = (2, 5)
 
 
-EXPERTS = {
-    "lift_red_block": Expert(lift_red_block, "red_block", _grips),
-    "push_blue_block_left": Expert(push_blue_block_left, "blue_block", _pushes_blue_block),
-    "open_drawer": Expert(open_drawer, "drawer_handle", _grips),
-}
+STEADY = Manner()
+# Measured in the small experiments this benchmark began with: slow enough for windows of 16 rows, thrown off often enough to
+# teach finding back.
+DEMONSTRATOR = Manner(speed=(0.4, 0.8), noise=0.04, burst_chance=0.05)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Rows (N, 7): metres, rotation vectors in radians, gripper opening 0 or 1.
+
+    clean: the expert's answer; executed: the same with noise.
+    """
+
+    clean: np.ndarray
+    executed: np.ndarray
 
 
 class ExpertPolicy:
     """Plans rows for one task after another."""
 
-    def reset(self, task_name: str) -> None:
-        """Take up a task; the next values given are its start. Raises UnknownName."""
-        if task_name not in EXPERTS:
-            raise UnknownName("expert", task_name, EXPERTS)
-        self._expert = EXPERTS[task_name]
+    def __init__(self, manner: Manner = STEADY) -> None:
+        self._manner = manner
+
+    def reset(self, task_name: str, seed: int = 0) -> None:
+        """Take up a task; the next values given are its start. The seed is that of the manner. Raises UnknownName."""
+        if task_name not in RULES:
+            raise UnknownName("expert", task_name, RULES)
+        self._rule = RULES[task_name]
         self._start: Values | None = None
+        self._random = np.random.default_rng(seed)
+        self._speed = self._random.uniform(*self._manner.speed)
+        self._burst, self._burst_rows = np.zeros(6), 0
 
     def plan(self, values: Values, rows: int) -> np.ndarray:
-        """The next rows from SimState.values: (rows, 7), metres, rotation vectors in radians, gripper opening 0 or 1."""
+        """The next rows to execute from SimState.values: (rows, 7)."""
+        return self.demonstrate(values, rows).executed
+
+    def demonstrate(self, values: Values, rows: int) -> Plan:
+        """The next rows, with and without noise. Bad numbers in, bad rows out: the values are the simulator's own."""
         if self._start is None:
             self._start = dict(values)
-        now, planned = dict(values), np.empty((rows, 7))
+        now, clean, executed = dict(values), np.empty((rows, 7)), np.empty((rows, 7))
         for index in range(rows):
-            planned[index] = _row_towards(self._expert.rule(self._start, now), now)
-            now = _roll_forward(now, planned[index], self._expert)
-        return planned
+            goal = self._rule(self._start, now)
+            clean[index] = _row_towards(goal, now, self._speed)
+            executed[index] = self._disturbed(clean[index])
+            now = _roll_forward(now, executed[index], goal.moves)
+        return Plan(clean, executed)
+
+    def _disturbed(self, row: np.ndarray) -> np.ndarray:
+        """The row with noise, clipped to full scale; the gripper is never disturbed."""
+        manner = self._manner
+        if manner.noise == 0.0 and manner.burst_chance == 0.0:
+            return row
+        if self._burst_rows == 0 and self._random.random() < manner.burst_chance:
+            self._burst = self._random.normal(size=6) * manner.burst_noise
+            self._burst_rows = int(self._random.integers(manner.burst_rows[0], manner.burst_rows[1] + 1))
+        push = self._random.normal(size=6) * manner.noise
+        if self._burst_rows > 0:
+            push, self._burst_rows = push + self._burst, self._burst_rows - 1
+        motion = np.clip(row[:6] / FULL_SCALE + push, -1.0, 1.0) * FULL_SCALE
+        return np.append(motion, row[6])
 
 
-def _row_towards(goal: Goal, now: Values) -> np.ndarray:
-    """One row (7,) from the commanded pose towards the goal, within the speed."""
+def _row_towards(goal: Goal, now: Values, speed: float) -> np.ndarray:
+    """One row (7,) from the commanded pose towards the goal, within this share of full scale."""
     wanted = Pose.from_euler(np.array([*goal.point, np.pi, 0.0, goal.yaw]))
     motion = _pose(now, "target").row_to(wanted)
-    full = CONVENTIONS["calvin"]
-    limits = (full.translation_scale_m * SPEED_SHARE, full.rotation_scale_rad * SPEED_SHARE)
+    share = min(1.0, goal.pace) * speed
+    limits = (FULL.translation_scale_m * share, FULL.rotation_scale_rad * share)
     parts = zip((motion[:3], motion[3:]), limits, strict=True)
     slowed = [part * min(1.0, limit / max(float(np.linalg.norm(part)), 1e-9)) for part, limit in parts]
     return np.concatenate([*slowed, [goal.opening]])
 
 
-def _roll_forward(now: Values, row: np.ndarray, expert: Expert) -> dict[str, float]:
-    """The state one row later, as far as it can be foreseen without physics."""
+def _roll_forward(now: Values, row: np.ndarray, moves: str) -> dict[str, float]:
+    """The state one row later, as far as it can be foreseen without physics. moves: what goes with the hand, or ""."""
     later = dict(now)
     target = _pose(now, "target").moved(row)
     _set_pose(later, "target", target)
@@ -155,36 +130,15 @@ def _roll_forward(now: Values, row: np.ndarray, expert: Expert) -> dict[str, flo
     closed = row[6] <= 0.5
     later["gripper_opening"] = row[6]
     later["gripper_closed_steps"] = now["gripper_closed_steps"] + 1 if closed else 0.0
-    if closed and expert.carries(now):
+    if moves:
         for axis in "xyz":
-            later[f"{expert.carried}_{axis}"] += later[f"tcp_{axis}"] - now[f"tcp_{axis}"]
+            later[f"{moves}_{axis}"] += later[f"tcp_{axis}"] - now[f"tcp_{axis}"]
+        if f"{moves}_yaw" in later:
+            later[f"{moves}_yaw"] += wrap(later["tcp_yaw"] - now["tcp_yaw"])
     later["drawer_opening"] += now["drawer_handle_y"] - later["drawer_handle_y"]
+    later["slider_position"] += later["slider_handle_x"] - now["slider_handle_x"]
+    later["switch_position"] += later["switch_lever_y"] - now["switch_lever_y"]
     return later
-
-
-def _from_above(now: Values, point: np.ndarray, clearance_m: float) -> np.ndarray:
-    """Where to go next to reach a point from above: up when low and far, across at a height, down when over it."""
-    tool = _point(now, "tcp")
-    across = np.hypot(*(tool - point)[:2])
-    if across > 0.03 and tool[2] < point[2] + 0.7 * clearance_m:
-        return np.array([now["target_x"], now["target_y"], point[2] + clearance_m])
-    height = clearance_m * np.clip((across - 0.008) / 0.022, 0.0, 1.0)
-    return point + np.array([0.0, 0.0, height])
-
-
-def _grasp_yaw(now: Values, block: str) -> float:
-    """The yaw nearest to the hand's at which its fingers stand along two faces of the block."""
-    hand = now["tcp_yaw"]
-    return hand + _wrap(now[f"{block}_yaw"] - hand, np.pi / 2)
-
-
-def _wrap(angle: float, turn: float) -> float:
-    """The angle less whole turns, in [-turn / 2, turn / 2)."""
-    return (angle + turn / 2) % turn - turn / 2
-
-
-def _point(values: Values, name: str) -> np.ndarray:
-    return np.array([values[f"{name}_{axis}"] for axis in "xyz"])
 
 
 def _pose(values: Values, name: str) -> Pose:

@@ -10,7 +10,7 @@ from worldagen_sim.playtable import make_playtable
 environment = make_playtable(renderer="{renderer}")
 random, digest = np.random.default_rng(0), hashlib.sha256()
 for scene in ("A", "D"):
-    state = environment.reset("lift_red_block", scene, 11)
+    state = environment.reset("lift_red_block_table", scene, 11)
     for step in range(40):
         if step % 10 == 0:
             for picture in environment.render().values():

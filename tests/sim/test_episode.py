@@ -17,12 +17,18 @@ HOME = np.array([0.0, 0.0, 0.5, np.pi, 0.0, 0.0])
 class Point:
     """A tool that goes exactly where it is told; the task is to get 5 cm far along x."""
 
-    name, tasks, scenes, convention = "point", (Task("go", "go there"),), ("A",), CONVENTIONS["calvin"]
+    name, version, convention = "point", "1", CONVENTIONS["calvin"]
+    cameras, conditions = {}, {}
+    tasks, scenes = (Task("go", ("go there", "walk there")), Task("return", ("come back",))), ("A",)
 
-    def reset(self, task: str, scene: str, seed: int) -> SimState:
+    def reset(self, task: str, scene: str, seed: int, conditions=None) -> SimState:
         if scene not in self.scenes:
             raise UnknownName("scene", scene, self.scenes)
         self.state = SimState(0, ("x",), np.zeros(1), np.zeros(1), HOME, HOME, 1.0, False, {})
+        return self.state
+
+    def take_up(self, task: str) -> SimState:
+        self.state = replace(self.state, success=False)
         return self.state
 
     def step(self, action: np.ndarray) -> SimState:
@@ -88,3 +94,32 @@ def test_a_step_before_the_first_reset_is_refused():
 def test_an_unknown_environment_is_refused_with_the_list():
     with pytest.raises(UnknownName, match="playtable"):
         make_environment("kitchen")
+
+
+def test_the_words_can_be_chosen(episodes):
+    assert episodes.assignment.instruction == "go there"
+    episodes.begin("go", "A", seed=3, max_steps=4, instruction="walk there")
+    assert episodes.assignment.instruction == "walk there"
+
+
+def test_the_next_task_begins_in_the_world_as_it_stands(episodes):
+    episodes.step(forward(0.05))
+    reached = episodes.state.target_pose
+    episodes.take_up("return", max_steps=2)
+    assert episodes.status is Status.RUNNING and (episodes.count, episodes.steps) == (2, 0)
+    assert episodes.assignment.task == "return" and episodes.assignment.instruction == "come back"
+    assert np.array_equal(episodes.state.target_pose, reached)
+    for _ in range(2):
+        episodes.step(forward(-0.01))
+    assert episodes.status is Status.STEP_LIMIT
+
+
+def test_a_tail_is_played_on_after_success_and_ends_the_episode():
+    episodes = Episodes(Point(), tail_steps=2)
+    episodes.begin("go", "A", seed=3, max_steps=2)
+    episodes.step(forward(0.03))
+    episodes.step(forward(0.03))  # success at the last step allowed
+    assert episodes.status is Status.RUNNING
+    for _ in range(2):
+        episodes.step(forward(-0.03))
+    assert episodes.status is Status.SUCCEEDED and episodes.steps == 4
