@@ -32,8 +32,13 @@ def test_real_hardware_starts_no_simulator():
     assert [spec.name for spec in nodes_of(config)] == ["command", "policy"]
 
 
+def test_a_recorder_starts_only_where_one_is_asked_for():
+    assert "recorder" not in [spec.name for spec in nodes_of(load_deployment("sim"))]
+    assert "recorder" in [spec.name for spec in nodes_of(load_deployment("sim", {"recorder.enabled": "true"}))]
+
+
 def test_an_unknown_deployment_is_refused_with_the_list():
-    with pytest.raises(UnknownName, match="franka, sim, sim_network, sim_realtime"):
+    with pytest.raises(UnknownName, match="franka, record, sim, sim_network, sim_realtime"):
         load_deployment("moon")
 
 
@@ -61,7 +66,7 @@ def test_every_node_is_installed_and_listed_once():
 def test_only_lockstep_listens_to_a_clock_and_a_namespace_has_its_own():
     lockstep, realtime = load_deployment("sim"), load_deployment("sim_realtime")
     clocked = {spec.name: flat_parameters(spec, lockstep)["use_sim_time"] for spec in NODES}
-    assert clocked == {"sim": False, "command": True, "policy": True}
+    assert clocked == {"sim": False, "command": True, "policy": True, "recorder": True}
     assert not any(flat_parameters(spec, realtime)["use_sim_time"] for spec in NODES)
     assert remappings_of("/left/") == (("/clock", "/left/clock"),) and remappings_of("") == ()
 

@@ -18,6 +18,9 @@ from worldagen_ros.client import StackClient, StackError
 from worldagen_ros.config import load_deployment
 from worldagen_ros.messages import decode_chunk
 from worldagen_ros.watching import Watcher
+from worldagen_sim.playtable import make_playtable
+from worldagen_sim.playtable.conditions import BLOCKS
+from worldagen_sim.rollout import ExpertActor, play_chain
 
 QUICK = {"sim.renderer": "raycast"}  # the same everywhere
 
@@ -87,7 +90,7 @@ def test_two_stacks_run_side_by_side_and_do_not_hear_each_other(start_stack, con
 def test_the_expert_succeeds_in_real_time_too(start_stack, connect):
     start_stack(load_deployment("sim_realtime", QUICK))
     client = connect()
-    client.run_episode("lift_red_block", "A", seed=1, patience_s=60.0)
+    client.run_episode("lift_red_block_table", "A", seed=1, patience_s=60.0)
     assert client.task_state.status == TaskState.SUCCEEDED
 
 
@@ -102,6 +105,33 @@ def test_a_reset_in_mid_run_begins_afresh(start_stack, connect):
     execution.cancel()
 
 
+def test_a_chain_of_tasks_is_played_in_one_world_as_without_ros(start_stack, connect):
+    tasks = ("lift_red_block_table", "place_in_drawer", "close_drawer")
+    table = {"slider": "left", "drawer": "open", "lightbulb": "off", "led": "on", **dict.fromkeys(BLOCKS, "table")}
+    playtable = make_playtable(renderer="raycast")
+    direct = play_chain(playtable, ExpertActor(rows=5), tasks, "B", 4, table, max_steps=360)
+    playtable.close()
+    start_stack(load_deployment("sim", QUICK))
+    client, conditions = connect(), [f"{name}={value}" for name, value in table.items()]
+    for number, (task, outcome) in enumerate(zip(tasks, direct, strict=True)):
+        world = {"keep_world": True} if number else {"conditions": conditions}
+        client.run_episode(task, "B", 4, instruction=f"please do {task}", **world)
+        assert client.task_state.instruction == f"please do {task}"
+        assert client.task_state.status == TaskState.SUCCEEDED and outcome.success, task
+        assert client.task_state.steps == outcome.steps, task
+
+
+def test_conditions_that_cannot_be_are_answered_and_the_episode_goes_on(start_stack, connect):
+    start_stack(load_deployment("sim", QUICK))
+    client = connect()
+    episode = client.task_state.episode
+    with pytest.raises(StackError, match="expected name=value, for example drawer=open"):
+        client.reset_simulator("open_drawer", "A", 0, conditions=["drawer"])
+    with pytest.raises(StackError, match="impossible conditions: slider is missing"):
+        client.reset_simulator("open_drawer", "A", 0, conditions=["drawer=closed"])
+    assert client.task_state.episode == episode
+
+
 def test_an_unknown_task_or_scene_is_answered_with_the_list_and_the_episode_goes_on(start_stack, connect):
     start_stack(load_deployment("sim", QUICK))
     client = connect()
@@ -110,7 +140,7 @@ def test_an_unknown_task_or_scene_is_answered_with_the_list_and_the_episode_goes
         client.reset_simulator("fly", "A", seed=0)
     with pytest.raises(StackError, match="A, B, C, D"):
         client.reset_simulator("open_drawer", "Z", seed=0)
-    client.run_episode("lift_red_block", "A", seed=1)
+    client.run_episode("lift_red_block_table", "A", seed=1)
     assert client.task_state.episode == episode + 1 and client.task_state.status == TaskState.SUCCEEDED
 
 

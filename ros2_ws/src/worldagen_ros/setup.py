@@ -35,13 +35,17 @@ setup(
             "sim_node = worldagen_ros.sim_node:main",
             "policy_node = worldagen_ros.policy_node:main",
             "command_node = worldagen_ros.command_node:main",
+            "recorder_node = worldagen_ros.recorder_node:main",
         ],
         # sub-commands of `worldagen` (worldagen.cli finds them here)
         "worldagen.commands": [
             "demo = worldagen_ros.commands.demo",
             "execute = worldagen_ros.commands.execute",
             "parameters = worldagen_ros.commands.parameters",
+            "record = worldagen_ros.commands.record",
             "up = worldagen_ros.commands.up",
         ],
+        # actions of `worldagen bag` (worldagen/commands/bag.py finds them here)
+        "worldagen.bag_actions": ["record = worldagen_ros.commands.bag_record"],
     },
 )

@@ -70,11 +70,13 @@ class StackClient(Node):
             self._wait_until_known("sim")
             self.wait(lambda: self.task_state.episode > 0, f"the topic {topics.TASK_STATE}")
 
-    def reset_simulator(self, task: str, scene: str, seed: int, max_steps: int = 0) -> str:
-        """Begin an episode; returns its instruction. Raises StackError with the simulator's own words."""
-        answer = self._call(
-            self._reset_simulator, ResetSimulator.Request(task=task, scene=scene, seed=seed, max_steps=max_steps)
-        )
+    def reset_simulator(self, task: str, scene: str, seed: int, max_steps: int = 0, **more: Any) -> str:
+        """Begin an episode; returns its instruction. Raises StackError with the simulator's own words.
+
+        more: further fields of ResetSimulator, e.g. instruction, conditions, keep_world.
+        """
+        request = ResetSimulator.Request(task=task, scene=scene, seed=seed, max_steps=max_steps, **more)
+        answer = self._call(self._reset_simulator, request)
         if not answer.success:
             raise StackError(answer.message)
         self.wait(lambda: self.task_state.episode >= answer.episode, "the new episode")
@@ -97,10 +99,13 @@ class StackClient(Node):
         return Execution(self, handle)
 
     def run_episode(
-        self, task: str, scene: str, seed: int, max_steps: int = 0, patience_s: float = 120.0
+        self, task: str, scene: str, seed: int, max_steps: int = 0, patience_s: float = 120.0, **more: Any
     ) -> ExecuteInstruction.Result:
-        """Reset, follow the task's instruction until the episode ends, stop the policy; the outcome is in `task_state`."""
-        execution = self.begin(self.reset_simulator(task, scene, seed, max_steps))
+        """Reset, follow the task's instruction until the episode ends, stop the policy; the outcome is in `task_state`.
+
+        more: as for reset_simulator.
+        """
+        execution = self.begin(self.reset_simulator(task, scene, seed, max_steps, **more))
         self.wait(lambda: self.task_state.status != TaskState.RUNNING or execution.done, f"the end of {task}", patience_s)
         return execution.cancel()
 

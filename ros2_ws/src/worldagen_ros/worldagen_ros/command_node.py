@@ -75,12 +75,8 @@ class CommandNode(Node):
             self.diagnostics.set("chunks", ERROR, f"refused, holding: {error}")
 
     def send(self, command: Command, stamp_ns: int) -> None:
-        frame_id = self.robot.frame_id
-        if self.twist:
-            period_s = self.commander.period_s or self.config.period_s
-            self.motion.publish(messages.encode_twist(command.motion, period_s, stamp_ns, frame_id))
-        else:
-            self.motion.publish(messages.encode_pose(command.pose, stamp_ns, frame_id))
+        frame_id, period_s = self.robot.frame_id, self.commander.period_s or self.config.period_s
+        self.motion.publish(messages.encode_motion(command, self.twist, period_s, stamp_ns, frame_id))
         self.gripper.publish(messages.encode_gripper(command.opening, stamp_ns, frame_id))
         self.sent = command
         self.report(self.commander.state.value, WARN if self.commander.state is CommandState.HOLD else OK)

@@ -65,7 +65,9 @@ class PolicyConfig:
     """What decides."""
 
     kind: str = setting(
-        "expert", "expert: scripted, needs a simulator's state; network: WorldAgen", choices=("expert", "network")
+        "expert",
+        "expert: scripted, needs a simulator's state; demonstrator: the same, disturbed on purpose; network: WorldAgen",
+        choices=("expert", "demonstrator", "network"),
     )
     checkpoint: str = setting("", "network only: checkpoint folder; empty: the preset with random weights")
     preset: str = setting("playtable", "network preset, used where there is no checkpoint")
@@ -74,7 +76,7 @@ class PolicyConfig:
     )
     seed: int = setting(0, "seed of the random weights", low=0)
     threads: int = setting(1, "CPU threads of the network", low=1, high=256)
-    rows: int = setting(5, "expert only: rows of one chunk", low=1, high=100)
+    rows: int = setting(5, "experts only: rows of one chunk", low=1, high=100)
     replan_rows: int = setting(0, "rows after which a new decision is due; 0: a whole chunk", low=0, high=100)
     max_gap_s: float = setting(
         0.5, "a longer gap between two observations breaks the history: the policy starts afresh, s", low=0.0, high=60.0
@@ -113,14 +115,38 @@ class SimConfig:
     renderer: str = setting(
         "auto", "auto: GL when there is any, else ray casting", choices=("auto", "egl", "osmesa", "raycast")
     )
-    task: str = setting("lift_red_block", "task of the first episode")
+    task: str = setting("lift_red_block_table", "task of the first episode")
     scene: str = setting("A", "scene of the first episode")
     seed: int = setting(0, "seed of the first episode", low=0)
     max_steps: int = setting(360, "control steps until an episode ends", low=1, high=1_000_000)
+    tail_steps: int = setting(
+        0, "control steps played on after success before the episode ends; lets a recording show the result", low=0, high=1000
+    )
     every_picture: bool = setting(
         False, "lockstep only: publish pictures of every control step, not only those that are answered"
     )
     reset_pause_s: float = setting(1.0, "silence after a reset, longer than any gap a node forgives, s", low=0.6, high=60.0)
+
+
+@dataclass(frozen=True)
+class RecorderConfig:
+    """What is recorded into bags, and how."""
+
+    enabled: bool = setting(False, "start the recorder node; it waits for recorder/start")
+    autostart: bool = setting(False, "record from the start of the node on")
+    folder: str = setting("bags", "where bags without a name of their own go; relative: from where the stack is started")
+    also: str = setting("", "further topics, as topic:package/msg/Type with commas between them")
+    skip: str = setting("", "topics of the stack that are not recorded, with commas between them")
+    compression: str = setting("zstd", "of the bag's chunks", choices=("zstd", "none"))
+    chunk_kib: int = setting(4096, "size of a chunk, KiB", low=1, high=1 << 20)
+    split_mib: int = setting(1024, "begin another file after so many MiB; 0: never", low=0)
+    split_s: float = setting(60.0, "begin another file after so many seconds; 0: never", low=0.0)
+    flush_s: float = setting(
+        0.5, "hand everything to the operating system so often, s; what a killed recorder may lose", low=0.01, high=60.0
+    )
+    floor_mib: int = setting(2048, "free disk below which nothing is recorded, MiB", low=0)
+    queue_mib: int = setting(256, "messages that may wait for the disk, MiB; what comes on top is dropped and counted", low=1)
+    for_humble: bool = setting(False, "write the older form of metadata.yaml, which Humble reads")
 
 
 @dataclass(frozen=True)
@@ -133,6 +159,7 @@ class DeploymentConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     command: CommandConfig = field(default_factory=CommandConfig)
     sim: SimConfig = field(default_factory=SimConfig)
+    recorder: RecorderConfig = field(default_factory=RecorderConfig)
 
 
 def config_folder() -> Path:

@@ -34,20 +34,23 @@ class NetworkDecider:
         self._policy = policy
         self._kinematics = kinematics
         self.source = source
-        self._opening = 1.0
+        self._opening: float | None = None  # last commanded by us; nothing yet
 
     def reset(self, instruction: str) -> None:
         self._policy.reset(instruction)
-        self._opening = 1.0  # episodes begin with an open gripper
+        self._opening = None
 
     def decide(self, samples: SampleSet) -> ActionChunk:
-        tool_pose = self._kinematics.tool_pose(*samples.values["joint_states"])
+        joints = samples.values["joint_states"]
+        if self._opening is None:  # a task may begin with something in the hand; without fingers in sight, it is taken as open
+            measured = self._kinematics.gripper_opening(*joints)
+            self._opening = 1.0 if measured is None else measured
         chunk = self._policy.act(
             Observation(
                 stamp_ns=samples.stamp_ns,
                 static_image=samples.values["static_camera"],
                 wrist_image=samples.values["wrist_camera"],
-                state=np.append(tool_pose, self._opening),
+                state=np.append(self._kinematics.tool_pose(*joints), self._opening),
             )
         )
         self._opening = float(chunk.rows[-1, 6])  # the state's gripper is the last commanded one, as in CALVIN
@@ -58,19 +61,20 @@ class NetworkDecider:
 
 
 class ExpertDecider:
-    """A scripted expert that reads the simulator's own state."""
+    """A scripted expert that reads the simulator's own state.
 
-    name = "expert"
+    As a demonstrator it is disturbed on purpose, and its chunks are a function of the episode's seed, to the last bit.
+    """
+
     source = ""
     streams: tuple[str, ...] = ("task_state",)
 
-    def __init__(self, rows: int, convention: Convention) -> None:
-        from worldagen_sim.experts import ExpertPolicy
+    def __init__(self, rows: int, convention: Convention, demonstrates: bool = False) -> None:
+        from worldagen_sim.experts import DEMONSTRATOR, STEADY, ExpertPolicy
 
-        self._convention = convention
-
-        self._expert = ExpertPolicy()
-        self._rows = rows
+        self.name = "demonstrator" if demonstrates else "expert"
+        self._convention, self._rows, self._demonstrates = convention, rows, demonstrates
+        self._expert = ExpertPolicy(DEMONSTRATOR if demonstrates else STEADY)
         self._instruction = ""
         self._sequence = 0
 
@@ -80,19 +84,20 @@ class ExpertDecider:
 
     def decide(self, samples: SampleSet) -> ActionChunk:
         started = time.perf_counter()
-        task, instruction, values = samples.values["task_state"]
+        task, instruction, seed, values = samples.values["task_state"]
         if instruction != self._instruction:
             raise UnknownName(f"instruction for the expert in task {task}", self._instruction, [instruction])
         if self._sequence == 0:
-            self._expert.reset(task)
-        rows = self._expert.plan(values, self._rows)
+            self._expert.reset(task, seed)
+        plan = self._expert.demonstrate(values, self._rows)
         chunk = ActionChunk(
             stamp_ns=samples.stamp_ns,
             sequence=self._sequence,
             period_s=self._convention.period_s,
             convention=self._convention.name,
-            rows=rows,
-            inference_s=time.perf_counter() - started,
+            rows=plan.executed,
+            inference_s=0.0 if self._demonstrates else time.perf_counter() - started,
+            clean_rows=plan.clean if self._demonstrates else None,
         )
         self._sequence += 1
         return chunk
@@ -104,6 +109,11 @@ class ExpertDecider:
 def make_expert(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     """The scripted expert."""
     return ExpertDecider(policy.rows, find_convention(robot.convention))
+
+
+def make_demonstrator(policy: PolicyConfig, robot: RobotConfig) -> Decider:
+    """The scripted expert as it demonstrates."""
+    return ExpertDecider(policy.rows, find_convention(robot.convention), demonstrates=True)
 
 
 def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
@@ -126,4 +136,8 @@ def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     return NetworkDecider(session, kinematics, source)
 
 
-DECIDERS: dict[str, Callable[[PolicyConfig, RobotConfig], Decider]] = {"expert": make_expert, "network": make_network}
+DECIDERS: dict[str, Callable[[PolicyConfig, RobotConfig], Decider]] = {
+    "expert": make_expert,
+    "demonstrator": make_demonstrator,
+    "network": make_network,
+}

@@ -1,25 +1,15 @@
-"""Image messages <-> arrays, without copies where possible.
+"""Image messages <-> arrays, without copies where possible; the pixels themselves are the business of worldagen.pictures.
 
-Everything comes out as (H, W, 3) uint8 RGB. Encodings this module does not know go through cv_bridge where it is installed.
+Everything comes out as (H, W, 3) uint8 RGB. Encodings not known there go through cv_bridge where it is installed.
 """
 
 import array
-import io
 
 import numpy as np
-from PIL import Image as Picture
 from sensor_msgs.msg import CompressedImage, Image
 
 from worldagen.errors import BadObservation
-
-# encoding -> (channels, bytes per channel, where red, green and blue stand)
-COLOUR = {
-    "rgb8": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
-    "mono8": (1, (0, 0, 0)),
-}
+from worldagen.pictures import COLOUR, decode_file, decode_pixels
 
 
 def decode_image(msg: Image) -> np.ndarray:
@@ -29,30 +19,12 @@ def decode_image(msg: Image) -> np.ndarray:
     """
     if msg.encoding not in COLOUR:
         return _through_cv_bridge(msg)
-    channels, order = COLOUR[msg.encoding]
-    width_bytes = msg.width * channels
-    if msg.height == 0 or msg.width == 0 or msg.step < width_bytes:
-        raise BadObservation(
-            f"{msg.width}x{msg.height} {msg.encoding} with a step of {msg.step} bytes; expected at least {width_bytes}"
-        )
-    if len(msg.data) < msg.height * msg.step:
-        raise BadObservation(
-            f"{len(msg.data)} bytes; expected height x step = {msg.height} x {msg.step} = {msg.height * msg.step}"
-        )
-    rows = np.frombuffer(msg.data, np.uint8, count=msg.height * msg.step).reshape(msg.height, msg.step)
-    pixels = rows[:, :width_bytes].reshape(msg.height, msg.width, channels)
-    if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
-    return pixels[:, :, :3] if order == (0, 1, 2) else pixels[:, :, 2::-1]
+    return decode_pixels(msg.height, msg.width, msg.step, msg.encoding, msg.data)
 
 
 def decode_compressed(msg: CompressedImage) -> np.ndarray:
     """JPEG or PNG -> (H, W, 3) uint8 RGB. Raises BadObservation when the bytes are no such picture."""
-    try:
-        with Picture.open(io.BytesIO(bytes(msg.data)), formats=("JPEG", "PNG")) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise BadObservation(f"{len(msg.data)} bytes of format {msg.format!r} are no JPEG or PNG picture ({error})") from None
+    return decode_file(bytes(msg.data), msg.format)
 
 
 def encode_image(image: np.ndarray, msg: Image) -> Image:

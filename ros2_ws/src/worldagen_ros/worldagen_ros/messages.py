@@ -1,19 +1,22 @@
 """The one file that reads and writes message payloads (pictures: images.py): our values on one side, ROS on the other."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, PoseStamped, Quaternion, TwistStamped, Vector3
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import Header
 
+from worldagen.commanding import Command
 from worldagen.deciding import DecisionLoop
 from worldagen.errors import BadChunk, BadCommand, BadObservation
 from worldagen.poses import Pose
 from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
 from worldagen_msgs.msg import EndEffectorAction, GripperCommand, PolicyStatus, TaskState
+from worldagen_sim.environment import Camera
 from worldagen_sim.episode import Episodes
 
 QUATERNION_TOLERANCE = 1e-3  # of its length
@@ -113,6 +116,13 @@ def decode_motion(msg: PoseStamped | TwistStamped, commanded: Pose, period_s: fl
     return motion
 
 
+def encode_motion(command: Command, twist: bool, period_s: float, stamp_ns: int, frame_id: str) -> PoseStamped | TwistStamped:
+    """What the arm is told, as a pose to go to or as the velocity of the next period."""
+    if twist:
+        return encode_twist(command.motion, period_s, stamp_ns, frame_id)
+    return encode_pose(command.pose, stamp_ns, frame_id)
+
+
 def encode_gripper(opening: float, stamp_ns: int, frame_id: str) -> GripperCommand:
     """Opening 0..1 -> message."""
     return GripperCommand(header=header(stamp_ns, frame_id), opening=float(opening))
@@ -123,6 +133,21 @@ def decode_gripper(msg: GripperCommand) -> float:
     if not 0.0 <= msg.opening <= 1.0:
         raise BadCommand(f"gripper opening {msg.opening}; expected a number from 0 (closed) to 1 (open)")
     return msg.opening
+
+
+def decode_row(
+    motion: PoseStamped | TwistStamped | None,
+    gripper: GripperCommand | None,
+    commanded: Pose,
+    period_s: float,
+    opening: float = 1.0,
+) -> np.ndarray:
+    """What a motion and a gripper command ask of an arm: one row (7,). One that is missing asks to stay as it is.
+
+    opening: of the gripper, last commanded. Raises BadCommand like the two it decodes.
+    """
+    asked = np.zeros(6) if motion is None else decode_motion(motion, commanded, period_s)
+    return np.append(asked, opening if gripper is None else decode_gripper(gripper))
 
 
 def encode_joints(names: tuple[str, ...], positions: np.ndarray, velocities: np.ndarray, stamp_ns: int) -> JointState:
@@ -177,11 +202,43 @@ def encode_task_state(episodes: Episodes) -> TaskState:
     )
 
 
-def decode_task_state(msg: TaskState) -> tuple[str, str, Mapping[str, float]]:
-    """Task, instruction and a simulator's named numbers. Raises BadObservation when names and numbers do not match."""
+def decode_conditions(pairs: Iterable[str]) -> dict[str, str] | None:
+    """ "name=value" texts of a reset -> conditions, None for none. Raises BadCommand for a text of another form."""
+    pairs = list(pairs)
+    if bad := [pair for pair in pairs if "=" not in pair]:
+        raise BadCommand(f"the condition {bad[0]!r} cannot be read; expected name=value, for example drawer=open")
+    return dict(pair.split("=", 1) for pair in pairs) or None
+
+
+class TaskSample(NamedTuple):
+    """What a scripted expert reads of a simulator: the task, its words, the episode's seed and the named numbers."""
+
+    task: str
+    instruction: str
+    seed: int
+    values: Mapping[str, float]
+
+
+def decode_task_state(msg: TaskState) -> TaskSample:
+    """Message -> what an expert reads. Raises BadObservation when names and numbers do not match."""
     if len(msg.names) != len(msg.values):
         raise BadObservation(f"{len(msg.names)} names with {len(msg.values)} numbers; expected as many as names")
-    return msg.task, msg.instruction, dict(zip(msg.names, msg.values, strict=True))
+    return TaskSample(msg.task, msg.instruction, msg.seed, dict(zip(msg.names, msg.values, strict=True)))
+
+
+def encode_camera_info(camera: Camera, stamp_ns: int, frame_id: str) -> CameraInfo:
+    """A pinhole camera without distortion -> message."""
+    f, cx, cy = float(camera.focal_length), camera.width / 2, camera.height / 2
+    return CameraInfo(
+        header=header(stamp_ns, frame_id),
+        width=camera.width,
+        height=camera.height,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=[f, 0.0, cx, 0.0, f, cy, 0.0, 0.0, 1.0],
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[f, 0.0, cx, 0.0, 0.0, f, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    )
 
 
 def _numbers(vector: Vector3 | Point) -> tuple[float, float, float]:

@@ -10,9 +10,10 @@ from std_msgs.msg import String
 from worldagen.deciding import DecisionLoop
 from worldagen.errors import BadObservation, WorldAgenError
 from worldagen.schedule import Due, Schedule
-from worldagen_msgs.msg import ActionChunk, PolicyStatus
+from worldagen_msgs.msg import PolicyStatus
 from worldagen_msgs.srv import ResetPolicy
 from worldagen_ros import messages, qos, topics
+from worldagen_ros.chunk_outputs import ChunkOutputs
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
 from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
@@ -40,7 +41,7 @@ class PolicyNode(Node):
         )
         self.detail, self.told = "no instruction yet", PolicyStatus()
         self.diagnostics = Diagnostics(self)
-        self.chunks = self.create_publisher(ActionChunk, topics.ACTION_CHUNK, qos.CHUNKS)
+        self.chunks = ChunkOutputs(self, self.robot.frame_id, self.config.kind == "demonstrator")
         self.status = self.create_publisher(PolicyStatus, topics.POLICY_STATUS, qos.LATCHED)
         self.inputs = Inputs(self, self.loop.decider.streams, self.cameras, self.timing, self.diagnostics, self.on_sample)
         self.execute = ExecuteServer(self, self.start, self.stop, lambda: self.loop.decisions)
@@ -68,7 +69,7 @@ class PolicyNode(Node):
         samples = self.inputs.newest()
         due = Due.WAIT if samples is None else self.loop.offer(samples)
         if due is Due.REPEAT and repeat and self.timing.mode == "lockstep" and self.loop.last:
-            self.chunks.publish(messages.encode_chunk(self.loop.last, self.robot.frame_id))
+            self.chunks.publish(self.loop.last)
 
     def on_decided(self) -> None:
         try:
@@ -81,7 +82,7 @@ class PolicyNode(Node):
                 self.execute.finish(Result.FAULT, str(error))
             return
         if chunk is not None:
-            self.chunks.publish(messages.encode_chunk(chunk, self.robot.frame_id))
+            self.chunks.publish(chunk)
             self.diagnostics.set("decision", OK, "deciding", {"inference_ms": f"{chunk.inference_s * 1e3:.1f}"})
         self.on_sample(repeat=False)
 

@@ -3,6 +3,9 @@
 In lockstep a message may be older than any period on the wall clock, so lifespans and deadlines hold in real time only.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -44,3 +47,35 @@ def commands(period_s: float | None) -> QoSProfile:
     if period_s:
         profile.lifespan = Duration(seconds=period_s)
     return profile
+
+
+def matching(offered: Sequence[QoSProfile], otherwise: QoSProfile, depth: int) -> QoSProfile:
+    """What hears every publisher of a topic, and as much as they all offer. otherwise: while there is none yet."""
+    offered = offered or [otherwise]
+    reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in offered)
+    latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in offered)
+    return QoSProfile(
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def as_bags_hold_it(profile: QoSProfile) -> dict[str, Any]:
+    """An offered profile in the form of rosbag2's version 9, by which players offer the same again."""
+    return {
+        "history": profile.history.name.lower(),
+        "depth": profile.depth,
+        "reliability": profile.reliability.name.lower(),
+        "durability": profile.durability.name.lower(),
+        "deadline": _seconds(profile.deadline),
+        "lifespan": _seconds(profile.lifespan),
+        "liveliness": profile.liveliness.name.lower(),
+        "liveliness_lease_duration": _seconds(profile.liveliness_lease_duration),
+        "avoid_ros_namespace_conventions": bool(profile.avoid_ros_namespace_conventions),
+    }
+
+
+def _seconds(duration: Duration) -> dict[str, int]:
+    seconds, nanoseconds = divmod(duration.nanoseconds, 1_000_000_000)
+    return {"sec": seconds, "nsec": nanoseconds}

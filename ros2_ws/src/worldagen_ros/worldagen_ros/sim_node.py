@@ -28,7 +28,8 @@ class SimNode(Node):
     def __init__(self) -> None:
         super().__init__("sim", automatically_declare_parameters_from_overrides=True)
         self.timing, self.robot, self.sim = read_sections(self, DeploymentConfig(), ("timing", "robot", "sim"))
-        self.episodes = Episodes(make_environment(self.sim.environment, renderer=self.sim.renderer))
+        environment = make_environment(self.sim.environment, renderer=self.sim.renderer)
+        self.episodes = Episodes(environment, self.sim.tail_steps)
         kept = self.episodes.environment.convention.name
         if kept != self.robot.convention:
             raise ConfigError(
@@ -40,25 +41,25 @@ class SimNode(Node):
         self.diagnostics = Diagnostics(self)
         self.pace = PACES[self.timing.mode](self)
         self.create_service(ResetSimulator, topics.RESET_SIMULATOR, self.on_reset)
-        self.begin(self.sim.task, self.sim.scene, self.sim.seed, self.sim.max_steps)
+        self.episodes.begin(self.sim.task, self.sim.scene, self.sim.seed, self.sim.max_steps)
+        self.begun()
 
-    def begin(self, task: str, scene: str, seed: int, max_steps: int) -> None:
-        self.episodes.begin(task, scene, seed, max_steps)
-        self.get_logger().info(
-            f"episode {self.episodes.count}: {self.episodes.assignment.instruction!r}, scene {scene}, seed {seed}"
-        )
-        self.pace.begin()
+    def begun(self, begin_at_ns: int = 0) -> None:
+        """Show the first instant of an episode that was just begun, in lockstep stamped with this or later."""
+        asked = self.episodes.assignment
+        told = f"{asked.instruction!r}, scene {asked.scene}, seed {asked.seed}"
+        self.get_logger().info(f"episode {self.episodes.count}: {told}")
+        self.pace.begin(begin_at_ns)
 
     def row_of(self, motion: PoseStamped | TwistStamped | None, gripper: GripperCommand | None) -> np.ndarray:
         """What a command asks for, (7,); an arm that is told nothing, or nonsense, stands still."""
-        commanded, standing = self.episodes.commanded_pose, np.append(np.zeros(6), self.episodes.state.gripper_opening)
+        commanded, opening = self.episodes.commanded_pose, self.episodes.state.gripper_opening
         try:
-            asked = standing[:6] if motion is None else messages.decode_motion(motion, commanded, self.period_s)
-            return np.append(asked, standing[6] if gripper is None else messages.decode_gripper(gripper))
+            return messages.decode_row(motion, gripper, commanded, self.period_s, opening)
         except BadCommand as error:
             self.get_logger().warning(f"stands still: {error}", throttle_duration_sec=2.0)
             self.diagnostics.set("command", ERROR, str(error))
-            return standing
+            return np.append(np.zeros(6), opening)
 
     def step(self, motion: PoseStamped | TwistStamped | None, gripper: GripperCommand | None) -> bool:
         """One control step toward a command; False when the simulator could not go on."""
@@ -74,16 +75,21 @@ class SimNode(Node):
     def show(self, stamp_ns: int, with_pictures: bool) -> None:
         """Publish the present instant."""
         pictures = self.episodes.environment.render() if with_pictures else {}
-        self.outputs.publish_state(self.episodes.state, messages.encode_task_state(self.episodes), stamp_ns)
-        self.outputs.publish_pictures(pictures, stamp_ns)
+        self.outputs.publish_state(self.episodes, stamp_ns)
+        self.outputs.publish_pictures(self.episodes, pictures, stamp_ns)
 
     def on_reset(self, request: ResetSimulator.Request, response: ResetSimulator.Response) -> ResetSimulator.Response:
         asked = self.episodes.assignment
-        steps = request.max_steps or self.sim.max_steps
+        task, steps = request.task or asked.task, request.max_steps or self.sim.max_steps
         try:
             if request.state:
-                raise SimulatorError(f"{self.sim.environment} cannot start from a stored state; give a seed")
-            self.begin(request.task or asked.task, request.scene or asked.scene, request.seed, steps)
+                raise SimulatorError(f"{self.sim.environment} cannot start from stored numbers; give a seed or conditions")
+            if request.keep_world:
+                self.episodes.take_up(task, steps, request.instruction)
+            else:
+                conditions = messages.decode_conditions(request.conditions)
+                self.episodes.begin(task, request.scene or asked.scene, request.seed, steps, request.instruction, conditions)
+            self.begun(messages.stamp_to_ns(request.begin_at))
             response.success, response.message = True, self.episodes.assignment.instruction
         except WorldAgenError as error:
             response.message = str(error)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from worldagen_msgs.msg import TaskState
 from worldagen_ros import messages, qos, topics
-from worldagen_ros.images import encode_image
-from worldagen_sim.environment import SimState
+from worldagen_ros.instants import picture_messages, state_messages
+from worldagen_sim.episode import Episodes
 
 
 class SimOutputs:
@@ -19,22 +19,19 @@ class SimOutputs:
     def __init__(self, node: Node, frame_id: str, period_s: float | None) -> None:
         self._frame_id = frame_id
         self._clock = node.create_publisher(Clock, topics.CLOCK, qos.CLOCK) if period_s is None else None
-        self._joints = node.create_publisher(JointState, topics.JOINT_STATES, qos.states_out())
-        self._task = node.create_publisher(TaskState, topics.TASK_STATE, qos.LATCHED)
-        self._cameras = {
-            name: node.create_publisher(Image, topic, qos.images_out(period_s)) for name, topic in topics.CAMERA_TOPICS.items()
-        }
+        kinds = {topics.JOINT_STATES: (JointState, qos.states_out()), topics.TASK_STATE: (TaskState, qos.LATCHED)}
+        kinds |= {topic: (CameraInfo, qos.images_out(period_s)) for topic in topics.CAMERA_INFO_TOPICS.values()}
+        kinds |= {topic: (Image, qos.images_out(period_s)) for topic in topics.CAMERA_TOPICS.values()}
+        self._publishers = {topic: node.create_publisher(kind, topic, quality) for topic, (kind, quality) in kinds.items()}
 
-    def publish_state(self, state: SimState, task: TaskState, stamp_ns: int) -> None:
-        """Clock and joints first: nothing can answer an instant before its joints are out, which is where latencies begin."""
+    def publish_state(self, episodes: Episodes, stamp_ns: int) -> None:
+        """The clock, then where the robot and its task stand."""
         if self._clock is not None:
             self._clock.publish(Clock(clock=messages.ns_to_stamp(stamp_ns)))
-        self._joints.publish(messages.encode_joints(state.joint_names, state.joint_positions, state.joint_velocities, stamp_ns))
-        task.header = messages.header(stamp_ns, self._frame_id)
-        self._task.publish(task)
+        for topic, msg in state_messages(episodes, stamp_ns, self._frame_id).items():
+            self._publishers[topic].publish(msg)
 
-    def publish_pictures(self, pictures: Mapping[str, np.ndarray], stamp_ns: int) -> None:
+    def publish_pictures(self, episodes: Episodes, pictures: Mapping[str, np.ndarray], stamp_ns: int) -> None:
         """pictures: some of {"static": ..., "wrist": ...}, (H, W, 3) uint8 RGB."""
-        for name, picture in pictures.items():
-            msg = Image(header=messages.header(stamp_ns, f"{name}_camera_optical_frame"))
-            self._cameras[f"{name}_camera"].publish(encode_image(picture, msg))
+        for topic, msg in picture_messages(pictures, episodes.environment.cameras, stamp_ns).items():
+            self._publishers[topic].publish(msg)

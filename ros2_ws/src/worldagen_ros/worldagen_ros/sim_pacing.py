@@ -27,7 +27,7 @@ class LockstepPace:
     def __init__(self, node: "SimNode") -> None:
         self.node = node
         self.lockstep = LockStep()
-        self.base_ns = 0  # stamp of the episode's first instant
+        self.base_ns = 0  # stamp of the simulator's own time 0
         self.now_ns = 0
         self.awake_s = 0.0  # monotonic time of the newest progress
         node.create_subscription(ActionChunk, topics.ACTION_CHUNK, self.on_chunk, qos.CHUNKS)
@@ -36,8 +36,9 @@ class LockstepPace:
         node.create_subscription(GripperCommand, topics.GRIPPER_COMMAND, self.on_gripper, qos.commands(None))
         node.create_timer(node.timing.answer_timeout_s / 2, self.nudge, clock=STEADY)
 
-    def begin(self) -> None:
-        self.base_ns = self.now_ns = self.now_ns + round(self.node.sim.reset_pause_s * 1e9)
+    def begin(self, begin_at_ns: int) -> None:
+        self.now_ns = max(begin_at_ns, self.now_ns + round(self.node.sim.reset_pause_s * 1e9))
+        self.base_ns = self.now_ns - self.node.episodes.state.time_ns  # not 0 in a world that was kept
         self.observe()
 
     def observe(self) -> None:
@@ -94,7 +95,8 @@ class LivePace:
         node.create_subscription(GripperCommand, topics.GRIPPER_COMMAND, self.on_gripper, qos.commands(period_s))
         node.create_timer(period_s, self.advance, clock=STEADY)
 
-    def begin(self) -> None:
+    def begin(self, begin_at_ns: int) -> None:
+        """Real time has its own clock; begin_at_ns is not for it."""
         self.motion = self.gripper = None
         self.silent_until_s = time.monotonic() + self.node.sim.reset_pause_s
         self.begun_ns = self.node.get_clock().now().nanoseconds + round(self.node.sim.reset_pause_s * 1e9)

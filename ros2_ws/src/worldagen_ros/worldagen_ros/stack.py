@@ -115,7 +115,7 @@ class Stack:
                 errors="replace",
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
             self._processes[spec.name] = process
             reader = threading.Thread(target=self._pass_on, args=(spec.name, process), daemon=True)
@@ -163,6 +163,6 @@ def clean_shared_memory() -> None:
         print(f"could not remove shared memory of killed nodes ({error}); run: fastdds shm clean", file=sys.stderr)
 
 
-def _end_with_parent() -> None:
-    """In the child, before it starts: the kernel sends SIGTERM when the parent dies, however it dies."""
+def end_with_parent() -> None:
+    """In a child, as soon as it is one: the kernel sends it SIGTERM when the parent dies, however it dies."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

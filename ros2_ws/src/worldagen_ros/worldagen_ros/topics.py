@@ -4,7 +4,10 @@ STATIC_IMAGE = "static_camera/image_raw"
 WRIST_IMAGE = "wrist_camera/image_raw"
 JOINT_STATES = "joint_states"
 INSTRUCTION = "instruction"
+STATIC_CAMERA_INFO = "static_camera/camera_info"
+WRIST_CAMERA_INFO = "wrist_camera/camera_info"
 ACTION_CHUNK = "action_chunk"
+EXPERT_CHUNK = "expert/action_chunk"
 STATIC_PREDICTION = "world_prediction/static"
 WRIST_PREDICTION = "world_prediction/wrist"
 POLICY_STATUS = "policy/status"
@@ -14,10 +17,15 @@ GRIPPER_COMMAND = "gripper_command"
 TASK_STATE = "sim/task_state"
 CLOCK = "/clock"
 DIAGNOSTICS = "/diagnostics"
+TF = "/tf"
+TF_STATIC = "/tf_static"
 
 EXECUTE = "execute"  # action
 RESET_POLICY = "policy/reset"  # service
 RESET_SIMULATOR = "sim/reset"  # service
+START_RECORDING = "recorder/start"  # service
+STOP_RECORDING = "recorder/stop"  # service
 
 # Streams a policy takes, by the name our messages to the operator use.
 CAMERA_TOPICS = {"static_camera": STATIC_IMAGE, "wrist_camera": WRIST_IMAGE}
+CAMERA_INFO_TOPICS = {"static_camera": STATIC_CAMERA_INFO, "wrist_camera": WRIST_CAMERA_INFO}

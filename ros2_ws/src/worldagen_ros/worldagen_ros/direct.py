@@ -1,0 +1,83 @@
+"""A lockstep episode without ROS in between: simulator, decider and commander in one thread, the messages of the nodes out.
+
+The same parts that live in the nodes, called in the order in which lockstep calls them, and the same functions that make their
+messages (instants.py, messages.py). What one part tells another goes through the message, as it does on the wire.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from std_msgs.msg import String
+
+from worldagen.assembly import SampleSet
+from worldagen.commanding import Commander
+from worldagen.deciding import Decider
+from worldagen.kinematics import ForwardKinematics
+from worldagen.poses import Pose
+from worldagen_ros import messages, topics
+from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.instants import chunk_messages, picture_messages, state_messages
+from worldagen_sim.episode import Episodes, Status
+
+Say = Callable[[str, Any, int], None]  # relative topic, message, stamp in nanoseconds
+
+
+class DirectStack:
+    """Plays episodes that were begun in `episodes`. The decider needs nothing but the task state: an expert."""
+
+    def __init__(self, config: DeploymentConfig, episodes: Episodes, decider: Decider) -> None:
+        robot = config.robot
+        self._config, self._episodes, self._decider = config, episodes, decider
+        self._kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
+        self._period_s = episodes.environment.convention.period_s
+
+    def play(self, begin_ns: int, say: Say) -> None:
+        """Play the episode to its end. Everything that is said passes `say`, in the order of lockstep.
+
+        The last instant is answered too, as the nodes do, who cannot know that the simulator stops there.
+        begin_ns: stamp of the first instant. Raises WorldAgenError where a node would have refused.
+        """
+        config, episodes = self._config, self._episodes
+        command = config.command
+        commander = Commander(command.limits, command.blend_rows, command.max_chunk_age_s)
+        base_ns = begin_ns - episodes.state.time_ns
+        self._decider.reset(episodes.assignment.instruction)
+        say(topics.INSTRUCTION, String(data=episodes.assignment.instruction), begin_ns)
+        while True:
+            now_ns = base_ns + episodes.state.time_ns
+            spoken = state_messages(episodes, now_ns, config.robot.frame_id)
+            running = episodes.status is Status.RUNNING
+            _say_all(spoken, say, now_ns)
+            shown = config.sim.every_picture or (running and not commander.has_rows)
+            if shown:
+                pictures = episodes.environment.render()
+                _say_all(picture_messages(pictures, episodes.environment.cameras, now_ns), say, now_ns)
+            if not commander.has_rows and shown:
+                samples = SampleSet(now_ns, {"task_state": messages.decode_task_state(spoken[topics.TASK_STATE])})
+                told = chunk_messages(self._decider.decide(samples), config.robot.frame_id)
+                _say_all(told, say, now_ns)
+                commander.offer(messages.decode_chunk(told[topics.ACTION_CHUNK], config.robot.frame_id), now_ns)
+            if commander.has_rows:
+                row = self._command(commander, spoken[topics.JOINT_STATES], now_ns, say)
+            if not running:
+                return
+            episodes.step(row)
+
+    def _command(self, commander: Commander, joints: Any, now_ns: int, say: Say) -> np.ndarray:
+        """One tick of the commander: the row (7,) that it asks for."""
+        config, episodes = self._config, self._episodes
+        measured = Pose.from_euler(self._kinematics.tool_pose(*messages.decode_joints(joints)))
+        sent = commander.tick(now_ns, measured) or commander.hold(measured)
+        twist = config.command.interface == "delta_twist"
+        period_s, frame_id = commander.period_s or config.command.period_s, config.robot.frame_id
+        motion = messages.encode_motion(sent, twist, period_s, now_ns, frame_id)
+        gripper = messages.encode_gripper(sent.opening, now_ns, frame_id)
+        say(topics.DELTA_TWIST if twist else topics.TARGET_POSE, motion, now_ns)
+        say(topics.GRIPPER_COMMAND, gripper, now_ns)
+        return messages.decode_row(motion, gripper, episodes.commanded_pose, self._period_s)
+
+
+def _say_all(spoken: dict[str, Any], say: Say, stamp_ns: int) -> None:
+    for topic, msg in spoken.items():
+        say(topic, msg, stamp_ns)

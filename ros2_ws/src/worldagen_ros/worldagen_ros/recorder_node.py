@@ -1,0 +1,127 @@
+"""Recorder node: starts and stops bags when it is told to, and tells loudly when one ended by itself."""
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from worldagen.bags.contract import KEY, NAME
+from worldagen.bags.disk import free_bytes
+from worldagen.bags.recording import RecordingReport
+from worldagen.config import leaves
+from worldagen.errors import WorldAgenError
+from worldagen_msgs.srv import StartRecording, StopRecording
+from worldagen_ros import topics
+from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
+from worldagen_ros.params import read_sections
+from worldagen_ros.recorded import contract_of_deployment, recorded_of
+from worldagen_ros.recorder import Recorder
+from worldagen_ros.runtime import run_node
+
+SECTIONS = ("timing", "robot", "cameras", "policy", "command", "sim", "recorder")
+STATUS_PERIOD_S = 1.0
+MIB = 1 << 20
+
+
+class RecorderNode(Node):
+    """Two services around a Recorder."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder", automatically_declare_parameters_from_overrides=True)
+        defaults = DeploymentConfig()
+        self.deployment = DeploymentConfig(**dict(zip(SECTIONS, read_sections(self, defaults, SECTIONS), strict=True)))
+        self.config = self.deployment.recorder
+        self.contract = contract_of_deployment(self.deployment, self.resolve_topic_name)
+        self.diagnostics = Diagnostics(self)
+        self.recorder = Recorder(self, recorded_of(self.deployment), self.config, self.on_stopped)
+        self.create_service(StartRecording, topics.START_RECORDING, self.on_start)
+        self.create_service(StopRecording, topics.STOP_RECORDING, self.on_stop)
+        self.create_timer(STATUS_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.diagnostics.set("recording", OK, "idle")
+        self.get_logger().info("ready")
+        if self.config.autostart:
+            self.start("", {})
+
+    def start(self, bag: str, notes: dict[str, str]) -> Path:
+        """Begin a bag in a folder, or in one named by the time. Raises BagError or DiskFull."""
+        folder = Path(bag).expanduser() if bag else self._free_name()
+        parameters = {leaf.key: str(leaf.default) for leaf in leaves(self.deployment)}
+        metadata = {NAME: {KEY: self.contract.to_json()}, "parameters": parameters}
+        self.recorder.start(folder, {**metadata, "notes": notes} if notes else metadata)
+        self.get_logger().info(f"recording into {folder}")
+        for text in self.recorder.not_recorded:
+            self.get_logger().info(f"not recorded: {text}")
+        self.report()
+        return folder
+
+    def on_start(self, request: StartRecording.Request, response: StartRecording.Response) -> StartRecording.Response:
+        try:
+            if len(request.names) != len(request.values):
+                raise WorldAgenError(f"{len(request.names)} names with {len(request.values)} values; expected as many as names")
+            response.bag = str(self.start(request.bag, dict(zip(request.names, request.values, strict=True))))
+            response.success, response.message = True, f"recording into {response.bag}"
+        except WorldAgenError as error:
+            response.message = str(error)
+            self.get_logger().error(f"not recording: {error}")
+        return response
+
+    def on_stop(self, _: StopRecording.Request, response: StopRecording.Response) -> StopRecording.Response:
+        try:
+            report = self.recorder.stop()
+        except WorldAgenError as error:
+            response.message = str(error)
+            return response
+        self._tell(report)
+        response.success, response.message, response.bag = report.finished, str(report), str(report.folder)
+        response.messages, response.size = sum(report.messages.values()), report.size_bytes
+        response.dropped = sum(report.dropped.values())
+        return response
+
+    def on_stopped(self, report: RecordingReport) -> None:
+        """It ended by itself."""
+        self._tell(report)
+
+    def report(self) -> None:
+        """Keep the diagnostics up to date while a bag is recorded; what ended one stays there until the next begins."""
+        if not self.recorder.recording:
+            return
+        now = self.recorder.progress()
+        dropped, lost = sum(now.dropped.values()), sum(now.lost.values())
+        values = {
+            "bag": now.folder,
+            "messages": sum(now.messages.values()),
+            "size_mb": f"{now.size_bytes / 1e6:.1f}",
+            "dropped": dropped,
+            "lost_before": lost,
+            "free_mib": free_bytes(now.folder) // MIB,
+            "silent": ", ".join(self.recorder.silent),
+            "not_recorded": ", ".join(self.recorder.not_recorded),
+        }
+        text = f"{dropped} messages dropped" if dropped else f"{lost} messages lost before they came" if lost else "recording"
+        self.diagnostics.set("recording", WARN if dropped or lost else OK, text, values)
+
+    def destroy_node(self) -> None:
+        if hasattr(self, "recorder") and self.recorder.recording:
+            print(f"INFO: recorded {self.recorder.stop()}", flush=True)  # ROS may be shut down already and take no log
+        super().destroy_node()
+
+    def _tell(self, report: RecordingReport) -> None:
+        if report.stopped:
+            self.get_logger().error(f"RECORDING STOPPED: {report}")
+            self.diagnostics.set("recording", ERROR, f"stopped by itself: {report.stopped}")
+        else:
+            self.get_logger().info(f"recorded {report}")
+            self.diagnostics.set("recording", WARN if report.dropped else OK, f"idle; recorded {report}")
+
+    def _free_name(self) -> Path:
+        base = Path(self.config.folder).expanduser() / datetime.now(timezone.utc).strftime("%Y-%m-%dT%H-%M-%SZ")
+        folder, number = base, 1
+        while folder.exists():
+            folder, number = base.with_name(f"{base.name}_{number}"), number + 1
+        return folder
+
+
+def main() -> None:
+    run_node(RecorderNode)
