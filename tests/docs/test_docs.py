@@ -1,6 +1,8 @@
 """What the pages say is so: links lead somewhere, programs run, commands exist."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,25 @@ def test_the_program_without_ros_runs(monkeypatch):
     exec(program, names)
     assert names["state"].success and names["picture"].shape == (200, 200, 3)
     names["environment"].close()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_programs_about_the_playtable_run(number, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    names: dict = {}
+    exec(blocks(ROOT / "docs/playtable.md", "python")[number], names)
+    assert names.get("done_in_a_row", [5, 5]) == [5, 5]
+
+
+def test_the_table_of_the_experts_is_that_of_the_recorded_result():
+    result = ROOT / "benchmarks/results/expert_success.json"
+    command = [sys.executable, str(ROOT / "benchmarks/expert_success.py"), "--show", str(result)]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    page = (ROOT / "docs/playtable.md").read_text("utf-8")
+    assert page.split("<!-- table: experts -->\n")[1].split("<!-- end of table -->")[0] == table
+
+
+def test_the_bag_program_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(blocks(ROOT / "docs/bags.md", "python")[0], {})
+    assert capsys.readouterr().out == "1 hi lift_red_block\n"

@@ -12,7 +12,13 @@ from checkout import ROOT
 SRC = ROOT / "ros2_ws" / "src"
 MANIFESTS = [ROOT / "package.xml", SRC / "worldagen_msgs" / "package.xml", SRC / "worldagen_ros" / "package.xml"]
 # Import name -> the key that rosdep resolves; packages of ROS itself have the same name in both places.
-ROSDEP_KEYS = {"numpy": "python3-numpy", "PIL": "python3-pil", "yaml": "python3-yaml", "scipy": "python3-scipy"}
+ROSDEP_KEYS = {
+    "numpy": "python3-numpy",
+    "PIL": "python3-pil",
+    "yaml": "python3-yaml",
+    "scipy": "python3-scipy",
+    "tqdm": "python3-tqdm",
+}
 FROM_PIP = {"av", "rerun", "torch"}  # no rosdep key, or one that is too old; pinned in constraints.txt
 OPTIONAL = {"cv_bridge"}  # used where it is installed, for encodings that we do not read ourselves
 OURS = {"worldagen_sim": "worldagen"}  # two Python packages in one ROS package
