@@ -63,3 +63,15 @@ class DiskFull(BagError):
 
 class RecordingError(WorldAgenError):
     """Demonstrations cannot be recorded as asked, or where asked."""
+
+
+class DataError(WorldAgenError):
+    """Recorded data cannot be used: the source, its cache, or what it would be trained with."""
+
+
+class BadEpisode(DataError):
+    """One episode is damaged or lacks something; the others can be used."""
+
+
+class TrainingError(WorldAgenError):
+    """A training run cannot begin, go on, or be saved as asked."""

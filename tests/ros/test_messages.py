@@ -14,6 +14,7 @@ from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+from std_msgs.msg import Empty
 
 import worldagen_msgs.action
 import worldagen_msgs.msg
@@ -78,6 +79,7 @@ def test_every_type_crosses_between_two_processes(start_ros, other_process):
         node.create_subscription(kind, f"back/{kind.__name__}", partial(back.setdefault, kind), 1)
     services = {kind: node.create_client(kind, kind.__name__) for kind in kinds(worldagen_msgs.srv)}
     actions = {kind: ActionClient(node, kind, kind.__name__) for kind in kinds(worldagen_msgs.action)}
+    feedback_heard = node.create_publisher(Empty, "feedback_heard", 1)
     wait_until_known(graph, node, "echo")
 
     for kind, publisher in there.items():
@@ -92,11 +94,12 @@ def test_every_type_crosses_between_two_processes(start_ros, other_process):
     for kind, client in actions.items():
         goal = client.send_goal_async(fill(kind.Goal()), feedback_callback=partial(feedback.setdefault, kind))
         graph.wait(goal.done, f"{kind.__name__} to be accepted")
+        graph.wait(partial(feedback.get, kind), f"feedback of {kind.__name__}")
+        assert feedback[kind].feedback == fill(kind.Feedback())
+        feedback_heard.publish(Empty())
         result = goal.result().get_result_async()
         graph.wait(result.done, f"the result of {kind.__name__}")
         assert result.result().result == fill(kind.Result())
-        graph.wait(partial(feedback.get, kind), f"feedback of {kind.__name__}")
-        assert feedback[kind].feedback == fill(kind.Feedback())
         client.destroy()
 
 
