@@ -22,7 +22,7 @@ WHEELS_ONLY = ("--only-binary", ":all:", "--no-binary", "empy")
 
 def extras(layout: Layout) -> list[str]:
     """Which optional groups of pyproject.toml this machine needs."""
-    common = ["sim", "video", "view", "dev"]
+    common = ["sim", "video", "data", "view", "dev"]
     if not layout.distribution:
         return [*common, "ros-wheels", "build"]
     return common if distribution_builds() else [*common, "build"]
