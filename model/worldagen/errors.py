@@ -75,3 +75,7 @@ class BadEpisode(DataError):
 
 class TrainingError(WorldAgenError):
     """A training run cannot begin, go on, or be saved as asked."""
+
+
+class EvaluationError(WorldAgenError):
+    """A checkpoint cannot be evaluated as asked, or where asked."""

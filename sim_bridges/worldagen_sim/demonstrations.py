@@ -17,7 +17,7 @@ import math
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from worldagen.bags.reader import open_bag
 from worldagen.errors import RecordingError
+from worldagen_sim.claimed_folder import claim_folder
 from worldagen_sim.environment import Environment, find_task
 
 REQUEST, ATTEMPTS, EPISODES, UNFINISHED = "recording.json", "attempts.jsonl", "episodes", "unfinished"
@@ -83,6 +84,11 @@ class Ended:
     size_bytes: int
 
 
+def draw_words(phrasings: Sequence[str], task: str, seed: int) -> str:
+    """The one of a task's phrasings that an episode of this seed is asked with."""
+    return phrasings[int(np.random.default_rng([seed, zlib.crc32(task.encode())]).integers(len(phrasings)))]
+
+
 def check_request(request: Request, environment: Environment) -> None:
     """Raises UnknownName for a task or scene that does not exist, RecordingError for numbers that make no recording."""
     for task in request.tasks:
@@ -104,7 +110,7 @@ class Ledger:
     def __init__(self, folder: Path, request: Request, environment: Environment) -> None:
         """Open or begin a recording. Raises RecordingError, changing nothing, when the folder holds anything else."""
         self.folder, self.request, self._environment = folder, request, environment
-        self._open()
+        claim_folder(folder, REQUEST, asdict(request), "recording", RecordingError)
         self._ended = {(done.attempt.scene, done.attempt.task, done.attempt.seed): done for done in self._read()}
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
@@ -136,11 +142,10 @@ class Ledger:
 
     def attempt(self, place: int, scene: str, task: str, seed: int) -> Attempt:
         """The attempt of a seed; one of the task's training phrasings is drawn from it."""
-        phrasings = find_task(self._environment, task).phrasings
-        drawn = np.random.default_rng([seed, zlib.crc32(task.encode())]).integers(len(phrasings))
         index = place * SEEDS_PER_PLACE + seed - self.request.first_seed
         begin_ns = FIRST_NS + index * _spacing_s(self.request) * 1_000_000_000
-        return Attempt(scene, task, seed, phrasings[int(drawn)], begin_ns)
+        words = draw_words(find_task(self._environment, task).phrasings, task, seed)
+        return Attempt(scene, task, seed, words, begin_ns)
 
     def workplace(self, attempt: Attempt) -> Path:
         """Where the bag of an attempt is written; it does not exist yet, and its last part is the bag's final name."""
@@ -158,27 +163,6 @@ class Ledger:
         with (self.folder / ATTEMPTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(done)) + "\n")
         self._ended[(done.attempt.scene, done.attempt.task, done.attempt.seed)] = done
-
-    def _open(self) -> None:
-        asked = json.loads(json.dumps(asdict(self.request)))
-        file = self.folder / REQUEST
-        if file.exists():
-            found = json.loads(file.read_text(encoding="utf-8"))
-            differing = [f"{key} {found.get(key)!r} instead of {asked[key]!r}" for key in asked if found.get(key) != asked[key]]
-            if differing:
-                raise RecordingError(
-                    f"{self.folder} holds another recording: {'; '.join(differing)}. Ask for the same to go on with it, "
-                    "or give another folder"
-                )
-            return
-        if self.folder.exists() and any(self.folder.iterdir()):
-            raise RecordingError(
-                f"{self.folder} is not empty and holds no recording; give another folder. Nothing in it was changed"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(".new")
-        aside.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
-        os.replace(aside, file)
 
     def _read(self) -> Iterator[Ended]:
         """The attempts that were noted, and bags that were put in their place just before an interruption and were not."""

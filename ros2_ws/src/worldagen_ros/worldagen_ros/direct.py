@@ -17,6 +17,7 @@ from worldagen.kinematics import ForwardKinematics
 from worldagen.poses import Pose
 from worldagen_ros import messages, topics
 from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.inputs import SOURCES
 from worldagen_ros.instants import chunk_messages, picture_messages, state_messages
 from worldagen_sim.episode import Episodes, Status
 
@@ -24,7 +25,7 @@ Say = Callable[[str, Any, int], None]  # relative topic, message, stamp in nanos
 
 
 class DirectStack:
-    """Plays episodes that were begun in `episodes`. The decider needs nothing but the task state: an expert."""
+    """Plays episodes that were begun in `episodes`, with any decider."""
 
     def __init__(self, config: DeploymentConfig, episodes: Episodes, decider: Decider) -> None:
         robot = config.robot
@@ -51,18 +52,24 @@ class DirectStack:
             _say_all(spoken, say, now_ns)
             shown = config.sim.every_picture or (running and not commander.has_rows)
             if shown:
-                pictures = episodes.environment.render()
-                _say_all(picture_messages(pictures, episodes.environment.cameras, now_ns), say, now_ns)
+                shows = picture_messages(episodes.environment.render(), episodes.environment.cameras, now_ns)
+                _say_all(shows, say, now_ns)
+                spoken |= shows
             if not commander.has_rows and shown:
-                samples = SampleSet(now_ns, {"task_state": messages.decode_task_state(spoken[topics.TASK_STATE])})
-                told = chunk_messages(self._decider.decide(samples), config.robot.frame_id)
+                told = chunk_messages(self._decider.decide(self._samples(spoken, now_ns)), config.robot.frame_id)
                 _say_all(told, say, now_ns)
+                self._decider.prepare()  # the policy node does so after every decision
                 commander.offer(messages.decode_chunk(told[topics.ACTION_CHUNK], config.robot.frame_id), now_ns)
             if commander.has_rows:
                 row = self._command(commander, spoken[topics.JOINT_STATES], now_ns, say)
             if not running:
                 return
             episodes.step(row)
+
+    def _samples(self, spoken: dict[str, Any], now_ns: int) -> SampleSet:
+        """What the decider needs of this instant, decoded as its node does."""
+        sources = {stream: SOURCES[stream] for stream in self._decider.streams}
+        return SampleSet(now_ns, {stream: decode(spoken[topic]) for stream, (topic, _, decode) in sources.items()})
 
     def _command(self, commander: Commander, joints: Any, now_ns: int, say: Say) -> np.ndarray:
         """One tick of the commander: the row (7,) that it asks for."""

@@ -1,11 +1,7 @@
 """Record demonstrations without ROS in between: one environment a process, one bag an episode, bit for bit as through ROS."""
 
-import os
 import shutil
-import signal
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,7 @@ from worldagen_ros import demonstrating
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
 from worldagen_ros.direct import DirectStack
-from worldagen_ros.stack import end_with_parent
+from worldagen_ros.workers import open_workers
 from worldagen_sim.demonstrations import EPISODE, Attempt, Ended, Ledger, Request
 from worldagen_sim.environment import make_environment
 from worldagen_sim.episode import Episodes, Status
@@ -60,34 +56,13 @@ class DirectRecorder:
 
 def record_all(ledger: Ledger, config: DeploymentConfig, processes: int) -> Iterator[Ended]:
     """Record whatever the ledger misses, settle each attempt, and tell of it. Raises the first WorldAgenError of a worker."""
-    if processes > 1:  # the software driver would start as many threads as there are cores in every process
-        os.environ.setdefault("LP_NUM_THREADS", "1")
-    pool = ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(config, ledger.request)
-    )
-    try:
+    with open_workers(processes, _make_recorder, config, ledger.request) as workers:
         while due := list(ledger.missing()):
-            jobs: set[Future[Ended]] = {pool.submit(_record, attempt, ledger.workplace(attempt)) for attempt in due}
-            while jobs:
-                done, jobs = wait(jobs, return_when=FIRST_COMPLETED)
-                for job in done:
-                    ended = job.result()
-                    ledger.settle(ended)
-                    yield ended
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            for _, ended in workers.run([(attempt, ledger.workplace(attempt)) for attempt in due]):
+                ledger.settle(ended)
+                yield ended
 
 
-_worker: DirectRecorder | None = None
-
-
-def _begin_worker(config: DeploymentConfig, request: Request) -> None:
-    global _worker
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets it finish its episode
-    _worker = DirectRecorder(config, request)
-
-
-def _record(attempt: Attempt, folder: Path) -> Ended:
-    assert _worker is not None
-    return _worker.record(attempt, folder)
+def _make_recorder(config: DeploymentConfig, request: Request) -> Callable[[tuple[Attempt, Path]], Ended]:
+    recorder = DirectRecorder(config, request)
+    return lambda job: recorder.record(*job)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import rclpy
 from rclpy.serialization import serialize_message
 from std_msgs.msg import String
 
@@ -16,7 +15,7 @@ from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.messages import ns_to_stamp, stamp_to_ns
 from worldagen_ros.recorded import recorded_of
 from worldagen_ros.recorder import Recorder
-from worldagen_ros.stack import Stack
+from worldagen_ros.running import open_stack
 from worldagen_sim.demonstrations import EPISODE, UNFINISHED, Attempt, Ended, Ledger, Request
 from worldagen_sim.environment import Environment
 
@@ -100,23 +99,7 @@ def open_recorder(
     ledger: Ledger, config: DeploymentConfig, environment: Environment, domain: int | None
 ) -> Iterator[StackRecorder]:
     """Start the nodes, whose words go to nodes.log in the recording's folder, and a recorder beside them."""
-    rclpy.init(args=[])
-    log = (ledger.folder / "nodes.log").open("a", encoding="utf-8")
-    try:
-        with Stack(config, lambda name, line: print(f"[{name}] {line}", file=log, flush=True), domain=domain) as stack:
-
-            def watch() -> None:
-                if ended := stack.ended():
-                    raise StackError(f"{ended}; its log is in {log.name}")
-
-            client = StackClient("", watch)
-            try:
-                client.wait_until_ready()
-                recorder = StackRecorder(client, config, ledger.request, environment)
-                recorder.prepare(ledger.folder / UNFINISHED / "prepare")
-                yield recorder
-            finally:
-                client.destroy_node()
-    finally:
-        rclpy.try_shutdown()
-        log.close()
+    with open_stack(config, ledger.folder / "nodes.log", domain) as client:
+        recorder = StackRecorder(client, config, ledger.request, environment)
+        recorder.prepare(ledger.folder / UNFINISHED / "prepare")
+        yield recorder

@@ -1,0 +1,148 @@
+"""Evaluate a checkpoint in closed loop: who plays, what the evaluation's folder says of it, and the report.
+
+request = EvaluationRequest(scenes=("A", "B", "C"), episodes=4, held_out_episodes=0, chains=0)
+report = evaluate_tasks(Path("checkpoint"), request, Path("evaluation"))
+report["tasks"]["training"]["all"]["rate"]
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from worldagen.checkpoint import WEIGHTS, read_config, read_conventions, read_notes, require_whole
+from worldagen.conventions import find_convention
+from worldagen.errors import CheckpointError, UnknownName
+from worldagen.history import HISTORY_MODES
+from worldagen.policy_conventions import require_match
+from worldagen.provenance import describe_run, sha256_of
+from worldagen_ros.config import DeploymentConfig, RobotConfig, load_deployment
+from worldagen_ros.topics import CAMERA_TOPICS
+from worldagen_sim.claimed_folder import write_json
+from worldagen_sim.environment import make_environment
+from worldagen_sim.evaluation import REPORT, Evaluation, EvaluationRequest, Result, Trial, check_request
+from worldagen_sim.playtable.rendering import choose_renderer, make_ray_caster
+
+DEPLOYMENT = "sim_network"
+WAYS = ("direct", "ros")
+
+
+def evaluate_tasks(
+    checkpoint: Path,
+    request: EvaluationRequest,
+    out: Path,
+    *,
+    processes: int | None = None,
+    domain: int | None = None,
+    command: str = "evaluate_tasks",
+    show: bool = True,
+) -> dict[str, Any]:
+    """Play every task and chain of a request that has not ended in this folder yet; returns the report, also in report.json.
+
+    processes: all cores by default; through ROS always one stack. domain: of ROS. command: told in the report. show: a
+    progress bar on standard error. Raises CheckpointError, UnknownName or EvaluationError before anything is played or changed;
+    after an error in the middle the same call goes on where it was.
+    """
+    evaluation, config = open_evaluation(checkpoint, request, out)
+    play_missing(evaluation, config, processes or os.cpu_count() or 1, domain, show)
+    return write_report(evaluation, checkpoint, command)
+
+
+def open_evaluation(checkpoint: Path, request: EvaluationRequest, out: Path) -> tuple[Evaluation, DeploymentConfig]:
+    """Check everything that is asked for, begin or open the folder, and say with which deployment it is played."""
+    for kind, name, known in (("way", request.via, WAYS), ("history", request.history, HISTORY_MODES)):
+        if name not in known:
+            raise UnknownName(kind, name, known)
+    config = configured(checkpoint, request, renderer_found(request.renderer))
+    check_checkpoint(checkpoint, config.robot)
+    environment = make_environment(request.environment, renderer="raycast")  # to ask for names; draws nothing
+    try:
+        check_request(request, environment)
+        whom = {
+            "checkpoint": sha256_of(checkpoint / WEIGHTS),
+            "version": environment.version,
+            "drawn_by": config.sim.renderer,
+        }
+        return Evaluation(out, request, environment, whom), config
+    finally:
+        environment.close()
+
+
+def configured(checkpoint: Path, request: EvaluationRequest, renderer: str) -> DeploymentConfig:
+    """The deployment that plays a request: the network in lockstep with the simulator."""
+    config = load_deployment(DEPLOYMENT)
+    policy = replace(config.policy, checkpoint=str(checkpoint.resolve()), history=request.history, threads=1)
+    sim = replace(config.sim, environment=request.environment, renderer=renderer, max_steps=request.max_steps)
+    return replace(config, policy=policy, sim=sim)
+
+
+def renderer_found(wanted: str) -> str:
+    """ "auto" -> the renderer it means here, so that no worker draws with another one. Raises UnknownName or SimulatorError."""
+    if choose_renderer(wanted) is make_ray_caster:
+        return "raycast"
+    return os.environ["MUJOCO_GL"] if wanted == "auto" else wanted  # where the choice is written down
+
+
+def check_checkpoint(folder: Path, robot: RobotConfig) -> None:
+    """Refuse a checkpoint that is not whole or must not drive this robot, before any process is started for it."""
+    require_whole(folder)
+    if (frames := read_config(folder).frames) > 1:
+        raise CheckpointError(f"{folder} looks at {frames} frames per chunk; an evaluation gives one")
+    cameras = [name.removesuffix("_camera") for name in CAMERA_TOPICS]
+    require_match(read_conventions(folder), find_convention(robot.convention), cameras, "the simulator")
+
+
+def play_missing(
+    evaluation: Evaluation, config: DeploymentConfig, processes: int, domain: int | None = None, show: bool = True
+) -> None:
+    """Play whatever the evaluation misses and note each trial as it ends, with a progress bar that tells the success so far."""
+    missing = evaluation.missing
+    if not missing:
+        return
+    with tqdm(
+        total=len(evaluation.trials), initial=len(evaluation.trials) - len(missing), unit="episode", disable=not show
+    ) as bar:
+        bar.set_postfix_str(success_so_far(evaluation))
+        for trial, result in _play(evaluation, config, missing, processes, domain):
+            evaluation.settle(trial, result)
+            bar.update()
+            bar.set_postfix_str(success_so_far(evaluation))
+
+
+def success_so_far(evaluation: Evaluation) -> str:
+    """The share of tasks begun that were done, in words."""
+    legs = [leg.success for _, result in evaluation.ended for leg in result.legs]
+    return f"success {100 * sum(legs) / len(legs):.0f} %" if legs else ""
+
+
+def write_report(evaluation: Evaluation, checkpoint: Path, command: str, **more: Any) -> dict[str, Any]:
+    """Write report.json and return it. command: what made it; more: further parts."""
+    request, whom = evaluation.request, evaluation.whom
+    report = {
+        **describe_run(command),
+        "checkpoint": {"name": checkpoint.resolve().name, "digest": whom["checkpoint"], "notes": read_notes(checkpoint)},
+        "version": whom["version"],
+        "renderer": whom["drawn_by"],
+        "request": {**asdict(request), "tasks": evaluation.tasks},
+        "complete": not evaluation.missing,
+        **evaluation.scores(),
+        **more,
+    }
+    write_json(evaluation.folder / REPORT, report)
+    return report
+
+
+def _play(
+    evaluation: Evaluation, config: DeploymentConfig, missing: list[Trial], processes: int, domain: int | None
+) -> Iterator[tuple[Trial, Result]]:
+    # Imported here: direct play needs no second ROS context, and ROS play no pool.
+    if evaluation.request.via == "ros":
+        from worldagen_ros.evaluate_stack import play_all_through_ros
+
+        return play_all_through_ros(missing, config, evaluation.folder / "nodes.log", domain)
+    from worldagen_ros.evaluate_direct import play_all
+
+    return play_all(missing, config, min(processes, len(missing)))

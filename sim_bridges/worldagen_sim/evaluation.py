@@ -1,0 +1,225 @@
+"""Which episodes an evaluation plays, with which words, which of them have ended, and what their scores are.
+
+An evaluation is a folder:
+
+    evaluation.json      what was asked for, and of which checkpoint; a later run must ask for the same
+    episodes.jsonl       one line for each episode that ended, in the order in which they ended
+    expert_episodes.jsonl    the same for the world model's errors
+    report.json          the scores, written anew at the end of every run
+
+An episode is a function of its scene, task, seed and words, so whatever is evaluated with the same seeds can be compared in
+pairs. The seeds begin far from those of demonstrations: nothing that was trained on is met again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from worldagen.errors import EvaluationError, UnknownName
+from worldagen_sim.claimed_folder import claim_folder
+from worldagen_sim.demonstrations import draw_words
+from worldagen_sim.environment import Environment, Task, find_task
+from worldagen_sim.journal import Journal
+from worldagen_sim.playtable.chains import STEPS_PER_TASK, draw_chain, score_chains
+from worldagen_sim.scores import Tried, score_tasks
+
+REQUEST, EPISODES, EXPERTS, REPORT = "evaluation.json", "episodes.jsonl", "expert_episodes.jsonl", "report.json"
+PHRASINGS = ("training", "held-out", "plain")
+FIRST_SEED = 500_000
+TASK, CHAIN = "task", "chain"
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate. tasks: names, none for all.
+
+    episodes: of each task in each scene, with seeds from `seed` up and words of these phrasings. held_out_episodes: of each
+    task in each scene with held-out words, on the first of the same seeds. chains: of five tasks, in each scene, with training
+    words. expert_episodes: of each task in each scene, for the world model's error. max_steps: of each task. history: see
+    worldagen/history.py. via: "direct", or "ros" through the nodes, which gives the same.
+    """
+
+    environment: str = "playtable"
+    scenes: tuple[str, ...] = ("D",)
+    tasks: tuple[str, ...] = ()
+    episodes: int = 10
+    seed: int = FIRST_SEED
+    phrasings: str = "training"
+    held_out_episodes: int = 5
+    chains: int = 20
+    expert_episodes: int = 1
+    max_steps: int = STEPS_PER_TASK
+    renderer: str = "auto"
+    history: str = "aligned"
+    via: str = "direct"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One episode: a task, or a chain of them in one world. conditions: pairs of name and value, none for drawn ones."""
+
+    kind: str
+    phrasings: str
+    scene: str
+    seed: int
+    tasks: tuple[str, ...]
+    instructions: tuple[str, ...]
+    conditions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other episode of an evaluation."""
+        return "/".join((self.kind, self.phrasings, self.scene, self.tasks[0] if self.kind == TASK else "", str(self.seed)))
+
+
+@dataclass(frozen=True)
+class Leg:
+    """How one task of a trial ended.
+
+    decisions: chunks that were asked for; chunks: digest of all their rows, so that two runs can be compared to the last bit.
+    detail: what went wrong in the simulator, "" for nothing.
+    """
+
+    success: bool
+    steps: int
+    decisions: int
+    chunks: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a trial ended: the tasks that were begun, the last of them the first that failed; wall seconds in all."""
+
+    legs: tuple[Leg, ...]
+    seconds: float
+
+    @property
+    def in_a_row(self) -> int:
+        """Tasks that were done."""
+        return sum(leg.success for leg in self.legs)
+
+
+def check_request(request: EvaluationRequest, environment: Environment) -> None:
+    """Raises UnknownName for a task, scene or word that does not exist, EvaluationError for numbers that ask for nothing."""
+    counts = (request.episodes, request.held_out_episodes, request.chains, request.expert_episodes)
+    if min(*counts, request.seed) < 0 or sum(counts) == 0 or request.max_steps < 1:
+        raise EvaluationError(
+            f"{request.episodes} episodes, {request.held_out_episodes} with held-out words, {request.chains} chains and "
+            f"{request.expert_episodes} expert episodes from seed {request.seed}, {request.max_steps} steps each; expected "
+            "numbers from 0 up, some episodes, and at least 1 step"
+        )
+    if request.phrasings not in PHRASINGS:
+        raise UnknownName("kind of phrasings", request.phrasings, PHRASINGS)
+    tasks = tasks_of(request, environment)
+    for task in tasks:
+        find_task(environment, task)
+    for name, given in (("task", tasks), ("scene", request.scenes)):
+        if len(set(given)) < len(given) or not given:
+            raise EvaluationError(f"{name}s {', '.join(given)}; expected each {name} once")
+    for scene in request.scenes:
+        environment.reset(tasks[0], scene, request.seed)
+
+
+def tasks_of(request: EvaluationRequest, environment: Environment) -> tuple[str, ...]:
+    """The tasks that are asked for, by name."""
+    return request.tasks or tuple(task.name for task in environment.tasks)
+
+
+def trials_of(request: EvaluationRequest, environment: Environment) -> Iterator[Trial]:
+    """Every episode to play, in an order in which a part of them says something about all: seed by seed."""
+    counts = {request.phrasings: request.episodes}
+    counts["held-out"] = max(counts.get("held-out", 0), request.held_out_episodes)
+    for phrasings, count in counts.items():
+        for seed in range(request.seed, request.seed + count):
+            for scene in request.scenes:
+                for name in tasks_of(request, environment):
+                    words = _words(find_task(environment, name), phrasings, seed)
+                    yield Trial(TASK, phrasings, scene, seed, (name,), (words,))
+    for seed in range(request.seed, request.seed + request.chains):
+        chain = draw_chain(seed)
+        words = tuple(_words(find_task(environment, name), "training", seed) for name in chain.tasks)
+        for scene in request.scenes:
+            yield Trial(CHAIN, "training", scene, seed, chain.tasks, words, tuple(chain.conditions.items()))
+
+
+class Evaluation:
+    """The books of an evaluation's folder. One process keeps them."""
+
+    def __init__(self, folder: Path, request: EvaluationRequest, environment: Environment, whom: dict[str, Any]) -> None:
+        """Open or begin. whom: what else tells it from other evaluations, such as the checkpoint's digest.
+
+        Raises EvaluationError, changing nothing, when the folder holds anything else.
+        """
+        self.folder, self.request, self.whom = folder, request, whom
+        self.tasks = tasks_of(request, environment)
+        asked = {"request": {**asdict(request), "tasks": self.tasks}, **whom}
+        claim_folder(folder, REQUEST, asked, "evaluation", EvaluationError)
+        self.trials = tuple(trials_of(request, environment))
+        self._episodes = Journal(folder / EPISODES)
+        self._results = {line["key"]: _result(line) for line in self._episodes.lines}
+
+    @property
+    def missing(self) -> list[Trial]:
+        """The trials that have not ended."""
+        return [trial for trial in self.trials if trial.key not in self._results]
+
+    @property
+    def ended(self) -> list[tuple[Trial, Result]]:
+        """The trials that have, in the order of the request, whatever the order in which they ended."""
+        return [(trial, self._results[trial.key]) for trial in self.trials if trial.key in self._results]
+
+    def settle(self, trial: Trial, result: Result) -> None:
+        """Note how a trial ended."""
+        self._episodes.append({"key": trial.key, **asdict(trial), **asdict(result)})
+        self._results[trial.key] = result
+
+    def scores(self) -> dict[str, Any]:
+        """Everything that ended so far, JSON-ready: "tasks" by kind of phrasings, "chains" by scene, "speed"."""
+        ended = self.ended
+        steps = sum(leg.steps for _, result in ended for leg in result.legs)
+        seconds = sum(result.seconds for _, result in ended)
+        return {
+            "tasks": self._task_scores(ended),
+            "chains": self._chain_scores(ended),
+            "speed": {
+                "episodes": len(ended),
+                "control_steps": steps,
+                "seconds": seconds,
+                "control_steps_per_second_and_process": steps / seconds if seconds else 0.0,
+            },
+        }
+
+    def _task_scores(self, ended: list[tuple[Trial, Result]]) -> dict[str, Any]:
+        tried: dict[str, list[Tried]] = {}
+        for trial, result in ended:
+            if trial.kind == TASK:
+                leg = result.legs[0]
+                one = Tried(trial.tasks[0], trial.scene, leg.success, leg.steps)
+                tried.setdefault(trial.phrasings, []).append(one)
+        return {phrasings: score_tasks(some, self.tasks, self.request.scenes) for phrasings, some in tried.items()}
+
+    def _chain_scores(self, ended: list[tuple[Trial, Result]]) -> dict[str, Any]:
+        rows = [(trial.scene, result.in_a_row) for trial, result in ended if trial.kind == CHAIN]
+        if not rows:
+            return {}
+        by_scene = {
+            scene: asdict(score_chains(some))
+            for scene in self.request.scenes
+            if (some := [in_a_row for place, in_a_row in rows if place == scene])
+        }
+        return {"all": asdict(score_chains([in_a_row for _, in_a_row in rows])), "scenes": by_scene}
+
+
+def _words(task: Task, phrasings: str, seed: int) -> str:
+    if phrasings == "plain":
+        return task.instruction
+    choices: Sequence[str] = task.held_out if phrasings == "held-out" else task.phrasings
+    if not choices:
+        raise EvaluationError(f"{task.name} has no {phrasings} phrasings; ask for plain ones")
+    return draw_words(choices, task.name, seed)
+
+
+def _result(line: dict[str, Any]) -> Result:
+    return Result(tuple(Leg(**leg) for leg in line["legs"]), line["seconds"])
