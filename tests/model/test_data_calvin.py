@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,8 +31,8 @@ def frame(index: int) -> dict[str, np.ndarray]:
     }
 
 
-def write_frame(split, index: int, **changes) -> None:
-    np.savez(split / f"episode_{FIRST + index:07d}.npz", **(frame(index) | changes))
+def write_frame(split, index: int, save: Any = np.savez, **changes) -> None:
+    save(split / f"episode_{FIRST + index:07d}.npz", **(frame(index) | changes))
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_without_any_segment_there_is_nothing_to_read(split):
 
 
 def test_the_whole_data_set_is_no_split(split):
-    with pytest.raises(DataError, match="give one of them, e.g. calvin:.*/training"):
+    with pytest.raises(DataError, match=r"give one of them, e\.g\. calvin:.*/training"):
         CalvinSource(split.parent)
     with pytest.raises(DataError, match="has no lang_annotations"):
         CalvinSource(split / "lang_annotations")
@@ -161,5 +162,5 @@ def test_pickled_words_are_never_opened_and_the_line_that_is_told_converts_them(
 def test_the_fingerprint_follows_frames_and_words(split):
     before = CalvinSource(split).fingerprint()
     assert CalvinSource(split).fingerprint() == before
-    np.savez_compressed(split / f"episode_{FIRST:07d}.npz", **frame(0))
+    write_frame(split, 0, np.savez_compressed)
     assert CalvinSource(split).fingerprint() != before

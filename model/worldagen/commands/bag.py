@@ -5,6 +5,7 @@ info         what is in it: topics, rates, the longest silence of each, metadata
 check        against its contract: what is missing, too slow, out of order, apart, damaged; exit code 1 on a FAIL
 recover      a whole bag of one whose recorder was killed, read back message by message
 thumbnails   a contact sheet: one row for each camera
+export       the episodes of many bags in another format, e.g. as a LeRobot data set
 """
 
 import argparse
@@ -28,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (act, meaning) in ACTIONS.items():
         action = actions.add_parser(name, help=meaning)
         action.set_defaults(action_of=act)
-        action.add_argument("bag", type=Path, help="a bag folder" + (" or an .mcap file" if name == "recover" else ""))
+        if name == "export":
+            action.add_argument("out", type=Path, help="the folder to make; nothing may be in it")
+            action.add_argument("--format", choices=("lerobot",), default="lerobot", help="of the folder (default: lerobot)")
+            action.add_argument("bag", type=Path, nargs="+", help="bags, or folders of bags")
+        else:
+            action.add_argument("bag", type=Path, help="a bag folder" + (" or an .mcap file" if name == "recover" else ""))
         if name != "thumbnails":
             action.add_argument("--json", action="store_true", help="for programs instead of people")
         if name == "check":
@@ -105,9 +111,35 @@ def thumbnails(args: argparse.Namespace) -> int:
     return 0
 
 
+def export(args: argparse.Namespace) -> int:
+    import json
+    import sys
+
+    from worldagen.data.episodes import open_source
+    from worldagen.errors import DataError
+
+    try:
+        from worldagen.data.lerobot_writer import export_lerobot
+    except ModuleNotFoundError as error:
+        raise DataError(f"{error.name} is not installed; run: pip install 'worldagen[data]'") from None
+    sources = [open_source(f"bag:{bag}") for bag in args.bag]
+    made = export_lerobot(args.out, sources, lambda line: print(line, file=sys.stderr))
+    if args.json:
+        skipped = [{"episode": name, "reason": reason} for name, reason in made.skipped]
+        print(
+            json.dumps(
+                {"out": str(made.folder), "episodes": made.episodes, "frames": made.frames, "skipped": skipped}, indent=2
+            )
+        )
+    else:
+        print(f"wrote {made.folder}: {made.episodes} episodes, {made.frames} frames; {len(made.skipped)} bad episodes skipped")
+    return 0
+
+
 ACTIONS = {
     "info": (info, "what is in a bag"),
     "check": (check, "whether a bag is what it should be"),
     "recover": (recover, "make a whole bag of an unfinished one"),
     "thumbnails": (thumbnails, "a bag at a glance, as a picture"),
+    "export": (export, "the episodes of bags in another format"),
 }
