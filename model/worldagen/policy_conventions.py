@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
-from worldagen.conventions import Convention, find_convention
+import numpy as np
+
+from worldagen.conventions import Convention, encode_state, find_convention
 from worldagen.errors import CheckpointError, UnknownName
-from worldagen.preprocess import ImageScaling, StateScaling
+from worldagen.preprocess import ImageScaling, StateScaling, scale_pose
 
 CLIP_IMAGES = ImageScaling(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
 RAW_STATES = StateScaling()
@@ -46,6 +48,12 @@ def find_preset_conventions(name: str) -> PolicyConventions:
     if name not in PRESET_CONVENTIONS:
         raise UnknownName("network preset", name, PRESET_CONVENTIONS)
     return PRESET_CONVENTIONS[name]
+
+
+def state_numbers(conventions: PolicyConventions, state: np.ndarray) -> np.ndarray:
+    """Our (7,) state -> the network's: scaled pose, gripper -1 or +1."""
+    gripper = encode_state(conventions.actions, state)[6]
+    return np.append(scale_pose(conventions.state, state[:6]), 1.0 if gripper > 0 else -1.0)
 
 
 def require_match(checkpoint: PolicyConventions, robot: Convention, cameras: Iterable[str], name: str) -> None:

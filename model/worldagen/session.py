@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from worldagen.checkpoint import load_checkpoint
-from worldagen.conventions import decode_actions, encode_state
+from worldagen.conventions import decode_actions
 from worldagen.errors import BadChunk, BadInstruction, BadObservation, ConfigError, PredictionUnavailable
 from worldagen.history import (
     HISTORY_MODES,
@@ -35,8 +35,8 @@ from worldagen.network.config import VIEWS, find_preset
 from worldagen.network.heads import join_patches
 from worldagen.network.layout import CONTEXT_GROUPS, Group
 from worldagen.network.worldagen import WindowMemory, WorldAgen
-from worldagen.policy_conventions import PolicyConventions, find_preset_conventions
-from worldagen.preprocess import restore_image, scale_image, scale_pose
+from worldagen.policy_conventions import PolicyConventions, find_preset_conventions, state_numbers
+from worldagen.preprocess import restore_image, scale_image
 from worldagen.types import ActionChunk, Observation
 
 TEXTS_KEPT = 64  # instructions whose tokens are kept
@@ -171,14 +171,9 @@ class NetworkPolicy:
         static = [scale_image(conventions.image, seen.static_image, sizes.static_size) for seen in observations]
         wrist = [scale_image(conventions.image, seen.wrist_image, sizes.wrist_size) for seen in observations]
         latents, cls = network.encode_frames(self._tensor(static), self._tensor(wrist))
-        states = network.state_encoder(self._tensor([self._state_numbers(seen.state) for seen in observations]))
+        states = network.state_encoder(self._tensor([state_numbers(conventions, seen.state) for seen in observations]))
         tokens = {Group.STATE: states, Group.LATENT: latents.flatten(0, 1), Group.CLS: cls.flatten(0, 1)}
         return {group: network.settle(token) for group, token in tokens.items()}
-
-    def _state_numbers(self, state: np.ndarray) -> np.ndarray:
-        """Our (7,) state -> the network's: scaled pose, gripper -1 or +1."""
-        gripper = encode_state(self.conventions.actions, state)[6]
-        return np.append(scale_pose(self.conventions.state, state[:6]), 1.0 if gripper > 0 else -1.0)
 
     def _encode_chunk(self, numbers: np.ndarray) -> torch.Tensor:
         """(m, 7) network actions -> (m, D) settled tokens."""
