@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,3 +165,8 @@ def test_the_fingerprint_follows_frames_and_words(split):
     assert CalvinSource(split).fingerprint() == before
     write_frame(split, 0, np.savez_compressed)
     assert CalvinSource(split).fingerprint() != before
+
+
+def test_the_page_about_data_sets_tells_the_same_line():
+    page = Path(__file__).parents[2] / "docs" / "datasets.md"
+    assert CONVERSION in page.read_text("utf-8")

@@ -216,7 +216,7 @@ class LeRobotWriter:
         try:
             yield
         except (OSError, av.FFmpegError, pa.ArrowException, BadEpisode) as error:
-            raise DataError(f"{self.folder}: cannot be written ({error}). Nothing is left of it") from error
+            raise DataError(f"{self.folder}: cannot be written ({error}); what was begun is removed") from error
 
 
 @dataclass(frozen=True)
