@@ -79,6 +79,20 @@ def encode_actions(convention: Convention, rows: np.ndarray, orientation: np.nda
     return actions
 
 
+def encode_rows(convention: Convention, rows: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """As encode_actions, for rows that each begin at an orientation of their own: (N, 7) SI, (N, 3) rad -> (N, 7)."""
+    rows, orientations = np.asarray(rows, dtype=np.float64), np.asarray(orientations, dtype=np.float64)
+    actions = np.empty_like(rows)
+    actions[:, :3] = rows[:, :3] / convention.translation_scale_m
+    turns = rows[:, 3:6]
+    if convention.rotation == "euler_increment":
+        after = (Rotation.from_rotvec(turns) * Rotation.from_euler("xyz", orientations)).as_euler("xyz")
+        turns = (after - orientations + np.pi) % (2 * np.pi) - np.pi
+    actions[:, 3:6] = turns / convention.rotation_scale_rad
+    actions[:, 6] = (rows[:, 6] * 2.0 - 1.0) * convention.gripper_open
+    return actions
+
+
 def encode_state(convention: Convention, state: np.ndarray) -> np.ndarray:
     """Our (7,) state -> the checkpoint's: the pose as it is, the gripper as the number that was last commanded."""
     encoded = np.array(state, dtype=np.float64)

@@ -37,17 +37,27 @@ class StateScaling:
 
 def scale_pose(scaling: StateScaling, pose: np.ndarray) -> np.ndarray:
     """(6,) x, y, z, roll, pitch, yaw -> (6,) as the network was trained on."""
-    difference = np.asarray(pose, dtype=np.float64) - scaling.center
+    return scale_poses(scaling, np.asarray(pose)[None])[0]
+
+
+def scale_poses(scaling: StateScaling, poses: np.ndarray) -> np.ndarray:
+    """The same for many: (N, 6) -> (N, 6)."""
+    difference = np.asarray(poses, dtype=np.float64) - scaling.center
     if scaling.wrap_angles:
-        difference[3:] = (difference[3:] + np.pi) % (2 * np.pi) - np.pi
+        difference[:, 3:] = (difference[:, 3:] + np.pi) % (2 * np.pi) - np.pi
     return difference / scaling.scale
+
+
+def square_image(scaling: ImageScaling, image: np.ndarray, side: int) -> np.ndarray:
+    """(H, W, 3) uint8, upright RGB -> (S, S, 3) uint8 as the network will see it, before it becomes numbers."""
+    if scaling.flip_rows:
+        image = image[::-1]
+    return np.asarray(_shrink_and_crop(Image.fromarray(np.ascontiguousarray(image)), side))
 
 
 def scale_image(scaling: ImageScaling, image: np.ndarray, side: int) -> np.ndarray:
     """(H, W, 3) uint8, upright RGB -> (3, S, S) float32."""
-    if scaling.flip_rows:
-        image = image[::-1]
-    square = np.asarray(_shrink_and_crop(Image.fromarray(np.ascontiguousarray(image)), side), dtype=np.float32)
+    square = np.asarray(square_image(scaling, image, side), dtype=np.float32)
     normalised = (square / 255.0 - _float32(scaling.mean)) / _float32(scaling.std)
     return normalised.transpose(2, 0, 1)
 

@@ -1,7 +1,8 @@
 """Which frames and actions of a recorded episode become which unit of a training window: pure index rules.
 
-Frame t of a dataset precedes action t. Two rule sets, because the paper's text and the published code disagree; networks by
-the authors were trained with `published`.
+Frame t of a dataset precedes action t. Three rule sets: the paper's text and the published code disagree, and neither pairs a
+frame with the actions that a policy executes right after it. Networks by the authors were trained with `published`; ours are
+trained with `aligned`, which is what the running policy does.
 
 Legend: W = n + K m frames in a window; K units of n frames and m action rows; a block is the m frames that follow unit i's own.
 """
@@ -12,8 +13,8 @@ from typing import Literal
 from worldagen.errors import ConfigError, UnknownName
 from worldagen.history import sampled_frames
 
-SamplingRule = Literal["published", "paper"]
-SAMPLING_RULES = ("published", "paper")
+SamplingRule = Literal["published", "paper", "aligned"]
+SAMPLING_RULES = ("published", "paper", "aligned")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def unit_indices(units: int, frames: int, rows: int, rule: SamplingRule = "publi
 
     published: unit i has the actions n + i m ... n + (i + 1) m - 1; the actions before index n are never used.
     paper: one block earlier, so that the first unit has the actions 0 ... n - 1 only.
+    aligned: unit i has the m actions that follow its newest frame, n - 1 + i m ...; the target is seen right after them.
     """
     if rule not in SAMPLING_RULES:
         raise UnknownName("sampling rule", rule, SAMPLING_RULES)
@@ -37,6 +39,8 @@ def unit_indices(units: int, frames: int, rows: int, rule: SamplingRule = "publi
     samples = [first, *(_sample_block(block, frames, rows, rule) for block in range(units))]
     if rule == "published":
         actions = [_block(unit, frames, rows) for unit in range(units)]
+    elif rule == "aligned":
+        actions = [tuple(index - 1 for index in _block(unit, frames, rows)) for unit in range(units)]
     else:
         actions = [first, *(_block(unit, frames, rows) for unit in range(units - 1))]
     return [UnitIndices(samples[unit], actions[unit], samples[unit + 1]) for unit in range(units)]
@@ -59,5 +63,5 @@ def _block(block: int, frames: int, rows: int) -> tuple[int, ...]:
 
 def _sample_block(block: int, frames: int, rows: int, rule: SamplingRule) -> tuple[int, ...]:
     indices = _block(block, frames, rows)
-    places = sampled_frames(frames, rows) if rule == "published" else [j * rows // frames for j in range(frames)]
+    places = sampled_frames(frames, rows) if rule != "paper" else [j * rows // frames for j in range(frames)]
     return tuple(indices[place] for place in places)

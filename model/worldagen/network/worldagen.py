@@ -106,14 +106,21 @@ class WorldAgen(nn.Module):
     def encode(self, windows: Windows) -> dict[Group, torch.Tensor]:
         """Tokens of the context groups, before the position vector: group -> (B, K, count, D). Raises BadObservation."""
         _check_shapes(self.config, windows)
-        units = self.config.units
-        latents, cls = self.encode_frames(windows.static.flatten(0, 1), windows.wrist.flatten(0, 1))
+        summaries = self.summarise(windows.static.flatten(0, 1), windows.wrist.flatten(0, 1))
+        return self.encode_summaries(summaries, windows.states, windows.actions, windows.text)
+
+    def encode_summaries(
+        self, summaries: torch.Tensor, states: torch.Tensor, actions: torch.Tensor, text: torch.Tensor
+    ) -> dict[Group, torch.Tensor]:
+        """As `encode`, from (B K n, 2 q + 2, V) summaries of the frames; the others as in Windows."""
+        units, batch = self.config.units, len(states)
+        latents, cls = self.project(summaries)
         return {
-            Group.TEXT: self.text_projector(windows.text)[:, None, None].expand(-1, units, -1, -1),
-            Group.STATE: self.state_encoder(windows.states).unflatten(1, (units, -1)),
-            Group.ACTION: self.action_encoder(windows.actions).unflatten(1, (units, -1)),
-            Group.LATENT: latents.reshape(len(windows.states), units, -1, self.config.hidden),
-            Group.CLS: cls.reshape(len(windows.states), units, -1, self.config.hidden),
+            Group.TEXT: self.text_projector(text)[:, None, None].expand(-1, units, -1, -1),
+            Group.STATE: self.state_encoder(states).unflatten(1, (units, -1)),
+            Group.ACTION: self.action_encoder(actions).unflatten(1, (units, -1)),
+            Group.LATENT: latents.reshape(batch, units, -1, self.config.hidden),
+            Group.CLS: cls.reshape(batch, units, -1, self.config.hidden),
         }
 
     def predict_from(self, context: Mapping[Group, torch.Tensor]) -> Predictions:
@@ -131,11 +138,24 @@ class WorldAgen(nn.Module):
 
     def encode_frames(self, static: torch.Tensor, wrist: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """B pictures of each view, (B, 3, H, H) -> latents (B, 2 q, D) and cls (B, 2, D), static view first."""
-        latents, cls = [], []
-        for view, (patches, summary) in zip(VIEWS, self._see(static, wrist), strict=True):
-            latents.append(self.latent_projectors[view](self.resampler(patches)))
-            cls.append(self.cls_projectors[view](summary))
-        return torch.cat(latents, dim=1), torch.stack(cls, dim=1)
+        return self.project(self.summarise(static, wrist))
+
+    def summarise(self, static: torch.Tensor, wrist: torch.Tensor) -> torch.Tensor:
+        """B pictures of each view -> (B, 2 q + 2, V): latents of both views, then their cls tokens, at the encoder's width.
+
+        All that the network knows of a frame; it can be kept while the encoder and the resampler do not change.
+        """
+        views = self._see(static, wrist)
+        return torch.cat([*(self.resampler(patches) for patches, _ in views), *(cls[:, None] for _, cls in views)], dim=1)
+
+    def project(self, summary: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 2 q + 2, V) -> latents (B, 2 q, D) and cls (B, 2, D)."""
+        count = len(VIEWS)
+        latents = summary[:, :-count].chunk(count, dim=1)
+        return (
+            torch.cat([self.latent_projectors[view](part) for view, part in zip(VIEWS, latents, strict=True)], dim=1),
+            torch.stack([self.cls_projectors[view](summary[:, place - count]) for place, view in enumerate(VIEWS)], dim=1),
+        )
 
     def prediction_tokens(self) -> dict[Group, torch.Tensor]:
         """The learned tokens of one unit, before the position vector: group -> (count, D)."""

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from worldagen.assembly import SampleSet
 from worldagen.conventions import Convention, find_convention
 from worldagen.deciding import Decider
 from worldagen.errors import CheckpointError, UnknownName
 from worldagen.kinematics import ForwardKinematics
+from worldagen.robot_state import RobotState
 from worldagen.types import ActionChunk, Observation
 from worldagen_ros.config import PolicyConfig, RobotConfig
 from worldagen_ros.topics import CAMERA_TOPICS
@@ -32,28 +31,23 @@ class NetworkDecider:
 
     def __init__(self, policy: "NetworkPolicy", kinematics: ForwardKinematics, source: str) -> None:
         self._policy = policy
-        self._kinematics = kinematics
+        self._state = RobotState(kinematics)
         self.source = source
-        self._opening: float | None = None  # last commanded by us; nothing yet
 
     def reset(self, instruction: str) -> None:
         self._policy.reset(instruction)
-        self._opening = None
+        self._state.reset()
 
     def decide(self, samples: SampleSet) -> ActionChunk:
-        joints = samples.values["joint_states"]
-        if self._opening is None:  # a task may begin with something in the hand; without fingers in sight, it is taken as open
-            measured = self._kinematics.gripper_opening(*joints)
-            self._opening = 1.0 if measured is None else measured
         chunk = self._policy.act(
             Observation(
                 stamp_ns=samples.stamp_ns,
                 static_image=samples.values["static_camera"],
                 wrist_image=samples.values["wrist_camera"],
-                state=np.append(self._kinematics.tool_pose(*joints), self._opening),
+                state=self._state.observe(samples.values["joint_states"]),
             )
         )
-        self._opening = float(chunk.rows[-1, 6])  # the state's gripper is the last commanded one, as in CALVIN
+        self._state.commanded(chunk.rows[-1, 6])
         return chunk
 
     def prepare(self) -> None:

@@ -11,20 +11,19 @@ from std_msgs.msg import Header
 
 from worldagen.commanding import Command
 from worldagen.deciding import DecisionLoop
-from worldagen.errors import BadChunk, BadCommand, BadObservation
+from worldagen.decoding import decode_chunk as decode_chunk
+from worldagen.decoding import decode_gripper as decode_gripper
+from worldagen.decoding import decode_joints as decode_joints
+from worldagen.decoding import decode_pose as decode_pose
+from worldagen.decoding import numbers
+from worldagen.decoding import stamp_to_ns as stamp_to_ns
+from worldagen.errors import BadCommand, BadObservation
 from worldagen.poses import Pose
 from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
 from worldagen_msgs.msg import EndEffectorAction, GripperCommand, PolicyStatus, TaskState
 from worldagen_sim.environment import Camera
 from worldagen_sim.episode import Episodes
-
-QUATERNION_TOLERANCE = 1e-3  # of its length
-
-
-def stamp_to_ns(stamp: Time) -> int:
-    """builtin_interfaces/Time -> nanoseconds."""
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
 def ns_to_stamp(stamp_ns: int) -> Time:
@@ -59,39 +58,12 @@ def encode_chunk(chunk: ActionChunk, frame_id: str) -> ActionChunkMsg:
     )
 
 
-def decode_chunk(msg: ActionChunkMsg, frame_id: str) -> ActionChunk:
-    """Message -> our chunk. Raises BadChunk on numbers that are not finite, no rows, a bad period or another frame."""
-    if msg.header.frame_id != frame_id:
-        raise BadChunk(f"chunk {msg.sequence} moves along the axes of frame {msg.header.frame_id!r}; expected {frame_id!r}")
-    rows = [(*_numbers(row.translation), *_numbers(row.rotation_vector), row.gripper_opening) for row in msg.rows]
-    return ActionChunk(
-        stamp_ns=stamp_to_ns(msg.header.stamp),
-        sequence=msg.sequence,
-        period_s=msg.row_period.sec + msg.row_period.nanosec * 1e-9,
-        convention=msg.convention,
-        adapter=msg.adapter_id,
-        rows=np.array(rows, dtype=np.float64).reshape(-1, 7),
-        inference_s=msg.inference_time,
-    )
-
-
 def encode_pose(pose: Pose, stamp_ns: int, frame_id: str) -> PoseStamped:
     """Commanded tool pose -> message."""
     msg = PoseStamped(header=header(stamp_ns, frame_id))
     msg.pose.position = Point(**dict(zip("xyz", pose.position.tolist(), strict=True)))
     msg.pose.orientation = Quaternion(**dict(zip("xyzw", pose.quaternion.tolist(), strict=True)))
     return msg
-
-
-def decode_pose(msg: PoseStamped) -> Pose:
-    """Message -> tool pose. Raises BadCommand on numbers that are not finite or a quaternion whose length is not 1."""
-    orientation = msg.pose.orientation
-    pose = Pose(np.array(_numbers(msg.pose.position)), np.array([orientation.x, orientation.y, orientation.z, orientation.w]))
-    length = float(np.linalg.norm(pose.quaternion))
-    if not np.isfinite(pose.position).all() or not abs(length - 1.0) < QUATERNION_TOLERANCE:
-        at = pose.position.tolist()
-        raise BadCommand(f"target pose at {at} with a quaternion of length {length:.4g}; expected finite numbers, length 1")
-    return pose
 
 
 def encode_twist(motion: np.ndarray, period_s: float, stamp_ns: int, frame_id: str) -> TwistStamped:
@@ -110,7 +82,7 @@ def decode_motion(msg: PoseStamped | TwistStamped, commanded: Pose, period_s: fl
     """
     if isinstance(msg, PoseStamped):
         return commanded.row_to(decode_pose(msg))
-    motion = np.array([*_numbers(msg.twist.linear), *_numbers(msg.twist.angular)]) * period_s
+    motion = np.array([*numbers(msg.twist.linear), *numbers(msg.twist.angular)]) * period_s
     if not np.isfinite(motion).all():
         raise BadCommand(f"velocity {(motion / period_s).tolist()}; expected finite numbers")
     return motion
@@ -126,13 +98,6 @@ def encode_motion(command: Command, twist: bool, period_s: float, stamp_ns: int,
 def encode_gripper(opening: float, stamp_ns: int, frame_id: str) -> GripperCommand:
     """Opening 0..1 -> message."""
     return GripperCommand(header=header(stamp_ns, frame_id), opening=float(opening))
-
-
-def decode_gripper(msg: GripperCommand) -> float:
-    """Message -> opening 0..1. Raises BadCommand on anything else."""
-    if not 0.0 <= msg.opening <= 1.0:
-        raise BadCommand(f"gripper opening {msg.opening}; expected a number from 0 (closed) to 1 (open)")
-    return msg.opening
 
 
 def decode_row(
@@ -153,17 +118,6 @@ def decode_row(
 def encode_joints(names: tuple[str, ...], positions: np.ndarray, velocities: np.ndarray, stamp_ns: int) -> JointState:
     """(J,) rad or m, and per second -> message."""
     return JointState(header=header(stamp_ns, ""), name=list(names), position=positions.tolist(), velocity=velocities.tolist())
-
-
-def decode_joints(msg: JointState) -> tuple[tuple[str, ...], np.ndarray]:
-    """Message -> names and (J,) positions. Raises BadObservation on numbers that are not finite or do not match the names."""
-    positions = np.array(msg.position, dtype=np.float64)
-    if len(positions) != len(msg.name):
-        raise BadObservation(f"{len(msg.name)} joint names with {len(positions)} positions; expected as many as names")
-    if not np.isfinite(positions).all():
-        bad = [name for name, position in zip(msg.name, positions, strict=True) if not np.isfinite(position)]
-        raise BadObservation(f"positions that are not finite: {', '.join(bad)}")
-    return tuple(msg.name), positions
 
 
 def encode_status(loop: DecisionLoop, missing: str, detail: str) -> PolicyStatus:
@@ -239,7 +193,3 @@ def encode_camera_info(camera: Camera, stamp_ns: int, frame_id: str) -> CameraIn
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         p=[f, 0.0, cx, 0.0, 0.0, f, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
     )
-
-
-def _numbers(vector: Vector3 | Point) -> tuple[float, float, float]:
-    return (vector.x, vector.y, vector.z)

@@ -1,0 +1,243 @@
+"""All frames of some sources, decoded once, as a network sees them, in files that are mapped into memory.
+
+A cache is a folder named by what it holds: the fingerprints of its sources and the sizes of its pictures.
+
+    index.json               episodes in order, episodes that were skipped and why
+    VIEW_SIDE.u8             (N, S, S, 3) pictures, uint8 RGB
+    states.npy, ...          (N, 7) in SI units, as in Episode
+    values.npy               (N, V) further named numbers; those that all episodes have
+
+It is made aside and renamed, so it is there complete or not at all.
+
+Legend: N frames of all episodes, S side of a picture.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from worldagen.conventions import Convention
+from worldagen.data.episodes import Episode, Source, open_source
+from worldagen.errors import BadEpisode, BadObservation, BagError, DataError
+from worldagen.network.config import VIEWS, NetworkConfig
+from worldagen.preprocess import ImageScaling, square_image
+
+INDEX, FORMAT = "index.json", 1
+NUMBERS = ("states", "actions", "targets")
+Sizes = tuple[tuple[str, int], ...]  # view and side of each kind of picture that is kept
+Progress = Callable[[Iterable, int], Iterable]  # wraps an iteration of so many
+
+
+@dataclass(frozen=True)
+class CachedEpisode:
+    """Frames first .. first + length - 1 of the cache."""
+
+    name: str
+    instruction: str
+    first: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An episode that is not in the cache, and why."""
+
+    name: str
+    reason: str
+
+
+class FrameCache:
+    """An open cache. Arrays are mapped, not read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = json.loads((folder / INDEX).read_text("utf-8"))
+        self.episodes = tuple(CachedEpisode(**episode) for episode in index["episodes"])
+        self.skipped = tuple(Skipped(**skipped) for skipped in index["skipped"])
+        self.convention = Convention(**index["convention"])
+        self.frames = sum(episode.length for episode in self.episodes)
+        self.states, self.actions, self.targets = (_load(folder / f"{name}.npy") for name in NUMBERS)
+        self.value_names: tuple[str, ...] = tuple(index["values"])
+        self.values = _load(folder / "values.npy")
+
+    def pictures(self, view: str, side: int) -> np.ndarray:
+        """(N, S, S, 3) uint8 RGB. Raises DataError for a size that is not kept."""
+        path = folder_file(self.folder, view, side)
+        if not path.is_file():
+            kept = ", ".join(sorted(file.stem for file in self.folder.glob("*.u8")))
+            raise DataError(f"{self.folder}: no pictures {view}_{side}; it has {kept}")
+        return np.memmap(path, np.uint8, "r").reshape(self.frames, side, side, 3)
+
+
+def picture_sizes(config: NetworkConfig) -> Sizes:
+    """What a network needs of each frame: its inputs, and what its image head is held against."""
+    sizes = {("static", config.vision.static_size), ("wrist", config.vision.wrist_size)}
+    if config.image_prediction:
+        sizes |= {("static", config.image_head.size), ("wrist", config.image_head.size)}
+    return tuple(sorted(sizes))
+
+
+def folder_file(folder: Path, view: str, side: int) -> Path:
+    """Where pictures of a view and a side are."""
+    return folder / f"{view}_{side}.u8"
+
+
+def open_cache(
+    root: Path,
+    specs: Sequence[str],
+    sizes: Sizes,
+    scaling: ImageScaling,
+    processes: int = 1,
+    progress: Progress = lambda items, total: items,
+) -> FrameCache:
+    """The cache of these sources, made first if it is not there.
+
+    Raises DataError when no episode can be used, when episodes have different conventions, or when the disk is full; an
+    unusable episode is skipped by name (`FrameCache.skipped`).
+    """
+    sources = [open_source(spec) for spec in specs]
+    contents = [[spec, source.fingerprint()] for spec, source in zip(specs, sources, strict=True)]
+    told = json.dumps([FORMAT, contents, sizes, scaling.flip_rows])
+    folder = root / hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+    if not (folder / INDEX).is_file():
+        _make(folder, sources, sizes, scaling, processes, progress)
+    return FrameCache(folder)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """One episode without its generator: arrays only, so that it can come from another process."""
+
+    name: str
+    instruction: str
+    convention: Convention
+    numbers: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+    pictures: dict[tuple[str, int], np.ndarray]
+
+
+def decode_episode(episode: Episode, sizes: Sizes, scaling: ImageScaling) -> _Decoded:
+    """Draw all pictures of an episode and bring them to size. Raises BadEpisode for fewer pictures than instants."""
+    kept: dict[tuple[str, int], list[np.ndarray]] = {size: [] for size in sizes}
+    for pair in episode.pictures():
+        shown: dict[str, np.ndarray] = dict(zip(VIEWS, pair, strict=True))
+        for view, side in sizes:
+            kept[view, side].append(square_image(scaling, shown[view], side))
+    counts = {len(pictures) for pictures in kept.values()}
+    if counts != {len(episode)}:
+        raise BadEpisode(f"{episode.name}: {min(counts)} pictures for {len(episode)} instants")
+    return _Decoded(
+        episode.name,
+        episode.instruction,
+        episode.convention,
+        {name: getattr(episode, name) for name in NUMBERS},
+        dict(episode.values),
+        {size: np.stack(pictures) for size, pictures in kept.items()},
+    )
+
+
+def _make(
+    folder: Path, sources: Sequence[Source], sizes: Sizes, scaling: ImageScaling, processes: int, progress: Progress
+) -> None:
+    names = [(number, name) for number, source in enumerate(sources) for name in source.episodes()]
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        decoded = _decode_all([source.spec for source in sources], names, sizes, scaling, processes)
+        _write(aside, progress(decoded, len(names)), sizes)
+        aside.rename(folder)
+    except OSError as error:
+        raise DataError(f"{folder}: the cache cannot be written: {error}; nothing of it was kept") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(aside: Path, decoded: Iterable[_Decoded | Skipped], sizes: Sizes) -> None:
+    episodes: list[CachedEpisode] = []
+    skipped: list[Skipped] = []
+    numbers: dict[str, list[np.ndarray]] = {name: [] for name in NUMBERS}
+    values: list[dict[str, np.ndarray]] = []
+    convention: Convention | None = None
+    files = {size: folder_file(aside, *size).open("wb") for size in sizes}
+    try:
+        for item in decoded:
+            if isinstance(item, Skipped):
+                skipped.append(item)
+                continue
+            if convention is not None and item.convention != convention:
+                raise DataError(
+                    f"{item.name} has the convention {item.convention}, the episodes before it {convention}; "
+                    "train on one convention at a time"
+                )
+            convention = item.convention
+            first = episodes[-1].first + episodes[-1].length if episodes else 0
+            episodes.append(CachedEpisode(item.name, item.instruction, first, len(item.numbers["states"])))
+            for name in NUMBERS:
+                numbers[name].append(item.numbers[name])
+            values.append(item.values)
+            for size in sizes:
+                files[size].write(item.pictures[size].tobytes())
+    finally:
+        for file in files.values():
+            file.close()
+    if convention is None:
+        reasons = "\n  ".join(f"{item.name}: {item.reason}" for item in skipped[:5])
+        raise DataError(f"none of {len(skipped)} episodes can be used; the first reasons:\n  {reasons}")
+    for name in NUMBERS:
+        np.save(aside / f"{name}.npy", np.concatenate(numbers[name]), allow_pickle=False)
+    common = [name for name in values[0] if all(name in item for item in values)]
+    table = [np.concatenate([item[name] for item in values]) for name in common]
+    frames = episodes[-1].first + episodes[-1].length
+    np.save(aside / "values.npy", np.stack(table, axis=1) if common else np.empty((frames, 0)), allow_pickle=False)
+    index = {
+        "episodes": [asdict(episode) for episode in episodes],
+        "skipped": [asdict(item) for item in skipped],
+        "convention": asdict(convention),
+        "values": common,
+    }
+    (aside / INDEX).write_text(json.dumps(index), "utf-8")
+
+
+def _load(path: Path) -> np.ndarray:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _decode_all(
+    specs: list[str], names: list[tuple[int, str]], sizes: Sizes, scaling: ImageScaling, processes: int
+) -> Iterator[_Decoded | Skipped]:
+    if processes <= 1:
+        _begin_worker(specs, sizes, scaling)
+        yield from map(_decode, names)
+        return
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), _begin_worker, (specs, sizes, scaling))
+    try:
+        yield from pool.map(_decode, names, chunksize=4)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: tuple[list[Source], Sizes, ImageScaling] | None = None
+
+
+def _begin_worker(specs: list[str], sizes: Sizes, scaling: ImageScaling) -> None:
+    global _worker
+    _worker = ([open_source(spec) for spec in specs], sizes, scaling)
+
+
+def _decode(place: tuple[int, str]) -> _Decoded | Skipped:
+    assert _worker is not None
+    sources, sizes, scaling = _worker
+    number, name = place
+    try:
+        return decode_episode(sources[number].read(name), sizes, scaling)
+    except (BadEpisode, BagError, BadObservation) as error:
+        return Skipped(name, str(error))
