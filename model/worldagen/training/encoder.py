@@ -1,0 +1,156 @@
+"""Stage 1: the picture encoder and the resampler learn, frame by frame, to say where things are and to paint the picture again.
+
+What is regressed is the robot's state and, from a simulator, named numbers such as the places of blocks. The heads that say it
+are thrown away. Without this stage a small network spends its budget on learning where to look.
+
+Legend: B frames, V numbers to regress, F numbers of a frame's summary.
+"""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from worldagen.data.cache import CachedEpisode, FrameCache
+from worldagen.errors import DataError
+from worldagen.network.config import VIEWS, NetworkConfig
+from worldagen.network.worldagen import WorldAgen
+from worldagen.preprocess import ImageScaling
+from worldagen.training.loop import Batch
+from worldagen.training.recipe import EncoderStage
+from worldagen.training.samples import (
+    NetworkNumbers,
+    augmented_frames,
+    draw_augmentation,
+    normalise,
+    share_of,
+    step_random,
+)
+
+PAINTED_SIDE = 16
+HIDDEN = 256
+
+
+class EncoderLoss(nn.Module):
+    """Frames in, losses out: SmoothL1 on standardised numbers, mean square error on small pictures."""
+
+    def __init__(self, network: WorldAgen, numbers: int, picture_weight: float) -> None:
+        super().__init__()
+        config = network.config
+        width = (2 * config.resampler.queries + 2) * config.vision.width
+        self.vision, self.resampler = network.vision, network.resampler
+        self._summarise = [network.summarise]  # a list, so that the whole network is no part of this module
+        self.numbers = nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, numbers))
+        self.picture = nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, len(VIEWS) * 3 * PAINTED_SIDE**2))
+        self.picture_weight = picture_weight
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        summary = self._summarise[0](batch["static"], batch["wrist"]).flatten(1)
+        numbers = F.smooth_l1_loss(self.numbers(summary), batch["numbers"], beta=0.5)
+        total, told = numbers, {"numbers": numbers}
+        if self.picture_weight:
+            told["picture"] = F.mse_loss(self.picture(summary).view_as(batch["small"]), batch["small"])
+            total = total + self.picture_weight * told["picture"]
+        return {"total": total, **told}
+
+
+def numbers_to_regress(stage: EncoderStage, cache: FrameCache, numbers: NetworkNumbers) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names and standardised numbers (N, V): the state, and what the stage names. Raises DataError for what is not there.
+
+    An angle that looks alike every quarter turn becomes the sine and cosine of four times itself.
+    """
+    names, columns = [f"state_{place}" for place in range(6)], [numbers.states[:, :6]]
+    for pattern in _patterns(stage.values):
+        found = [place for place, name in enumerate(cache.value_names) if fnmatchcase(name, pattern)]
+        _require(found, pattern, cache)
+        names += [cache.value_names[place] for place in found]
+        columns.append(np.array(cache.values[:, found]))
+    for pattern in _patterns(stage.quarter_turns):
+        found = [place for place, name in enumerate(cache.value_names) if fnmatchcase(name, pattern)]
+        _require(found, pattern, cache)
+        angles = 4.0 * np.array(cache.values[:, found])
+        names += [f"{kind} {cache.value_names[place]}" for kind in ("sin", "cos") for place in found]
+        columns += [np.sin(angles), np.cos(angles)]
+    table = np.concatenate(columns, axis=1)
+    spread = table.std(axis=0)
+    return tuple(names), ((table - table.mean(axis=0)) / np.where(spread > 1e-6, spread, 1.0)).astype(np.float32)
+
+
+def encoder_batches(
+    stage: EncoderStage,
+    cache: FrameCache,
+    episodes: list[CachedEpisode],
+    config: NetworkConfig,
+    scaling: ImageScaling,
+    table: np.ndarray,
+    seed: int,
+) -> Callable[[int, int, int], Batch]:
+    """draw(step, process, processes): random frames of these episodes, augmented."""
+    static = cache.pictures("static", config.vision.static_size)
+    wrist = cache.pictures("wrist", config.vision.wrist_size)
+    frames = np.concatenate([np.arange(episode.first, episode.first + episode.length) for episode in episodes])
+
+    def draw(step: int, process: int, processes: int) -> Batch:
+        random = step_random(seed, step)
+        chosen = random.choice(frames, stage.loop.batch)
+        draws = draw_augmentation(stage.augmentation, random, stage.loop.batch)
+        mine = share_of(np.arange(stage.loop.batch), process, processes)
+        chosen = np.sort(chosen[mine])  # pages of the files in their order; the draws are independent of the frames
+        draws = type(draws)(*(part[mine] for part in vars(draws).values()))
+        return _frames(static[chosen], wrist[chosen], table[chosen], scaling, draws)
+
+    return draw
+
+
+def encoder_report(
+    cache: FrameCache,
+    episodes: list[CachedEpisode],
+    config: NetworkConfig,
+    scaling: ImageScaling,
+    table: np.ndarray,
+    names: tuple[str, ...],
+    most: int = 512,
+) -> Callable[[nn.Module, int], dict[str, float]]:
+    """validate(module, step): root mean square errors on held-out frames, as shares of each number's spread."""
+    frames = np.concatenate([np.arange(episode.first, episode.first + episode.length) for episode in episodes])
+    frames = frames[np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)]
+    static = cache.pictures("static", config.vision.static_size)[frames]
+    wrist = cache.pictures("wrist", config.vision.wrist_size)[frames]
+
+    def validate(module: nn.Module, step: int) -> dict[str, float]:
+        assert isinstance(module, EncoderLoss)
+        batch = _frames(static, wrist, table[frames], scaling, None)
+        device = next(module.parameters()).device
+        with torch.no_grad():
+            parts = [module._summarise[0](batch["static"][i : i + 64].to(device), batch["wrist"][i : i + 64].to(device))
+                     for i in range(0, len(frames), 64)]  # fmt: skip
+            said = module.numbers(torch.cat(parts).flatten(1)).cpu()
+        errors = (said - batch["numbers"]).pow(2).mean(0).sqrt()
+        return {"rms": float(errors.mean()), **{name: float(error) for name, error in zip(names, errors, strict=True)}}
+
+    return validate
+
+
+def _frames(static: np.ndarray, wrist: np.ndarray, numbers: np.ndarray, scaling: ImageScaling, draws) -> Batch:
+    plain = [normalise(pictures, scaling) for pictures in (static, wrist)]
+    shown = tuple(plain) if draws is None else augmented_frames(static, wrist, scaling, draws)
+    small = [F.interpolate(pictures, size=PAINTED_SIDE, mode="area") for pictures in plain]
+    return {
+        "static": shown[0],
+        "wrist": shown[1],
+        "numbers": torch.from_numpy(numbers),
+        "small": torch.stack(small, dim=1),  # (B, 2, 3, 16, 16)
+    }
+
+
+def _patterns(text: str) -> list[str]:
+    return [pattern.strip() for pattern in text.split(",") if pattern.strip()]
+
+
+def _require(found: list[int], pattern: str, cache: FrameCache) -> None:
+    if not found:
+        there = ", ".join(cache.value_names) or "none: these data come from no simulator"
+        raise DataError(f"encoder.values or quarter_turns name {pattern!r}; the data have {there}")

@@ -1,0 +1,81 @@
+"""Stage 2: what the encoder makes of every frame, kept on disk, so that each step of the next stage need not see again.
+
+    FOLDER/copy_0.npy ...    (N, 2 q + 2, V) float16; copy 0 of the frames as they are, the others augmented
+
+The encoder is frozen from here on, as in the paper, whose encoder is frozen from the beginning.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from worldagen.data.cache import FrameCache
+from worldagen.errors import DataError
+from worldagen.network.worldagen import WorldAgen
+from worldagen.preprocess import ImageScaling
+from worldagen.training.recipe import FeatureStage
+from worldagen.training.samples import Draws, augmented_frames, draw_augmentation, normalise, step_random
+
+FRAMES_AT_ONCE = 128
+
+
+def keep_features(
+    folder: Path,
+    network: WorldAgen,
+    cache: FrameCache,
+    scaling: ImageScaling,
+    stage: FeatureStage,
+    seed: int,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> list[np.ndarray]:
+    """The kept copies, each mapped (N, 2 q + 2, V); those that are not there are made. Raises DataError on a full disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = network.config
+    static = cache.pictures("static", config.vision.static_size)
+    wrist = cache.pictures("wrist", config.vision.wrist_size)
+    shape = (cache.frames, 2 * config.resampler.queries + 2, config.vision.width)
+    starts = range(0, cache.frames, FRAMES_AT_ONCE)
+    for copy in range(stage.copies):
+        place = folder / f"copy_{copy}.npy"
+        if place.is_file():
+            continue
+        draws = None if copy == 0 else _draw_episodes(cache, stage, seed, copy)
+        aside = folder / f".copy_{copy}.{os.getpid()}.npy"
+        try:
+            kept = np.lib.format.open_memmap(aside, "w+", np.float16, shape)
+            for start in progress(starts, len(starts)):
+                part = slice(start, start + FRAMES_AT_ONCE)
+                kept[part] = _summaries(network, static[part], wrist[part], scaling, _part(draws, part))
+            kept.flush()
+            del kept
+            aside.rename(place)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise DataError(f"{place}: features cannot be written: {error}") from None
+    return [np.load(folder / f"copy_{copy}.npy", mmap_mode="r", allow_pickle=False) for copy in range(stage.copies)]
+
+
+@torch.inference_mode()
+def _summaries(
+    network: WorldAgen, static: np.ndarray, wrist: np.ndarray, scaling: ImageScaling, draws: Draws | None
+) -> np.ndarray:
+    device = network.position.device
+    if draws is None:
+        shown = (normalise(static, scaling), normalise(wrist, scaling))
+    else:
+        shown = augmented_frames(static, wrist, scaling, draws)
+    return network.summarise(*(pictures.to(device) for pictures in shown)).half().cpu().numpy()
+
+
+def _draw_episodes(cache: FrameCache, stage: FeatureStage, seed: int, copy: int) -> Draws:
+    """One draw an episode, for each of its frames (N, ...)."""
+    drawn = draw_augmentation(stage.augmentation, step_random(seed, copy, stream=1), len(cache.episodes))
+    lengths = [episode.length for episode in cache.episodes]
+    return Draws(*(np.repeat(part, lengths, axis=0) for part in vars(drawn).values()))
+
+
+def _part(draws: Draws | None, part: slice) -> Draws | None:
+    return None if draws is None else Draws(*(array[part] for array in vars(draws).values()))
