@@ -2,10 +2,10 @@
 
 An evaluation is a folder:
 
-    evaluation.json      what was asked for, and of which checkpoint; a later run must ask for the same
-    episodes.jsonl       one line for each episode that ended, in the order in which they ended
-    expert_episodes.jsonl    the same for the world model's errors
-    report.json          the scores, written anew at the end of every run
+    evaluation.json          what was asked for, and of which checkpoint; a later run must ask for the same
+    episodes.jsonl           one line for each episode that ended, in the order in which they ended
+    expert_episodes.jsonl    the same of the expert's episodes that the world model was measured on
+    report.json              the scores, written anew at the end of every run
 
 An episode is a function of its scene, task, seed and words, so whatever is evaluated with the same seeds can be compared in
 pairs. The seeds begin far from those of demonstrations: nothing that was trained on is met again.
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from worldagen.errors import EvaluationError, UnknownName
+from worldagen.picture_errors import ErrorSum, report_errors
 from worldagen_sim.claimed_folder import claim_folder
 from worldagen_sim.demonstrations import draw_words
 from worldagen_sim.environment import Environment, Task, find_task
@@ -27,7 +28,7 @@ from worldagen_sim.scores import Tried, score_tasks
 REQUEST, EPISODES, EXPERTS, REPORT = "evaluation.json", "episodes.jsonl", "expert_episodes.jsonl", "report.json"
 PHRASINGS = ("training", "held-out", "plain")
 FIRST_SEED = 500_000
-TASK, CHAIN = "task", "chain"
+TASK, CHAIN, EXPERT = "task", "chain", "expert"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,10 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class Trial:
-    """One episode: a task, or a chain of them in one world. conditions: pairs of name and value, none for drawn ones."""
+    """One episode: a task, a chain of tasks in one world, or a task done by the expert, whose pictures a world model foresees.
+
+    conditions: pairs of name and value, none for drawn ones.
+    """
 
     kind: str
     phrasings: str
@@ -70,7 +74,7 @@ class Trial:
     @property
     def key(self) -> str:
         """What tells it from every other episode of an evaluation."""
-        return "/".join((self.kind, self.phrasings, self.scene, self.tasks[0] if self.kind == TASK else "", str(self.seed)))
+        return "/".join((self.kind, self.phrasings, self.scene, "" if self.kind == CHAIN else self.tasks[0], str(self.seed)))
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,15 @@ def trials_of(request: EvaluationRequest, environment: Environment) -> Iterator[
             yield Trial(CHAIN, "training", scene, seed, chain.tasks, words, tuple(chain.conditions.items()))
 
 
+def expert_trials_of(request: EvaluationRequest, environment: Environment) -> Iterator[Trial]:
+    """The expert episodes whose pictures the world model is asked to foresee."""
+    for seed in range(request.seed, request.seed + request.expert_episodes):
+        for scene in request.scenes:
+            for name in tasks_of(request, environment):
+                words = _words(find_task(environment, name), "training", seed)
+                yield Trial(EXPERT, "training", scene, seed, (name,), (words,))
+
+
 class Evaluation:
     """The books of an evaluation's folder. One process keeps them."""
 
@@ -159,6 +172,9 @@ class Evaluation:
         self.trials = tuple(trials_of(request, environment))
         self._episodes = Journal(folder / EPISODES)
         self._results = {line["key"]: _result(line) for line in self._episodes.lines}
+        self.expert_trials = tuple(expert_trials_of(request, environment))
+        self._experts = Journal(folder / EXPERTS)
+        self._errors = {line["key"]: [ErrorSum(**one) for one in line["errors"]] for line in self._experts.lines}
 
     @property
     def missing(self) -> list[Trial]:
@@ -174,6 +190,28 @@ class Evaluation:
         """Note how a trial ended."""
         self._episodes.append({"key": trial.key, **asdict(trial), **asdict(result)})
         self._results[trial.key] = result
+
+    @property
+    def missing_experts(self) -> list[Trial]:
+        """The expert episodes that were not measured."""
+        return [trial for trial in self.expert_trials if trial.key not in self._errors]
+
+    def settle_expert(self, trial: Trial, errors: Sequence[ErrorSum]) -> None:
+        """Note how far the world model was from an expert episode."""
+        self._experts.append({"key": trial.key, "errors": [asdict(one) for one in errors]})
+        self._errors[trial.key] = list(errors)
+
+    def world_errors(self) -> dict[str, Any]:
+        """{"all": {view: {horizon: numbers}}, "scenes": {scene: the same}}, empty before anything was measured."""
+        rows = [(trial.scene, one) for trial in self.expert_trials for one in self._errors.get(trial.key, [])]
+        if not rows:
+            return {}
+        by_scene = {
+            scene: report_errors(some)
+            for scene in self.request.scenes
+            if (some := [one for place, one in rows if place == scene])
+        }
+        return {"all": report_errors(one for _, one in rows), "scenes": by_scene}
 
     def scores(self) -> dict[str, Any]:
         """Everything that ended so far, JSON-ready: "tasks" by kind of phrasings, "chains" by scene, "speed"."""

@@ -13,10 +13,11 @@ from worldagen.data.episodes import Episode
 from worldagen.errors import BadEpisode, PredictionUnavailable
 from worldagen.network.config import ImageHeadConfig, VisionConfig
 from worldagen.network.heads import cut_patches
+from worldagen.picture_errors import Units, cut_units, report_errors, sum_errors
 from worldagen.policy_conventions import find_preset_conventions
 from worldagen.session import NetworkPolicy
 from worldagen.types import Observation
-from worldagen.world_error import Units, cut_units, paint_ahead, report_errors, sum_errors
+from worldagen.world_error import paint_ahead
 
 SIDE, ROWS = 16, 5
 CONVENTIONS_OF_PLAYTABLE = find_preset_conventions("playtable")

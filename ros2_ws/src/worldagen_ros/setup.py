@@ -40,6 +40,7 @@ setup(
         # sub-commands of `worldagen` (worldagen.cli finds them here)
         "worldagen.commands": [
             "demo = worldagen_ros.commands.demo",
+            "evaluate = worldagen_ros.commands.evaluate",
             "execute = worldagen_ros.commands.execute",
             "parameters = worldagen_ros.commands.parameters",
             "record = worldagen_ros.commands.record",

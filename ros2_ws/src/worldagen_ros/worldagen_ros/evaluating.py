@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint in closed loop: who plays, what the evaluation's folder says of it, and the report.
+"""Evaluate a checkpoint: in closed loop, and its world model on expert episodes; the report and its page.
 
 request = EvaluationRequest(scenes=("A", "B", "C"), episodes=4, held_out_episodes=0, chains=0)
 report = evaluate_tasks(Path("checkpoint"), request, Path("evaluation"))
@@ -24,10 +24,13 @@ from worldagen_ros.topics import CAMERA_TOPICS
 from worldagen_sim.claimed_folder import write_json
 from worldagen_sim.environment import make_environment
 from worldagen_sim.evaluation import REPORT, Evaluation, EvaluationRequest, Result, Trial, check_request
+from worldagen_sim.evaluation_page import draw_page
 from worldagen_sim.playtable.rendering import choose_renderer, make_ray_caster
+from worldagen_sim.prediction_sheet import Foreseen
 
 DEPLOYMENT = "sim_network"
 WAYS = ("direct", "ros")
+SHEET, PAGE = "predictions.png", "report.html"
 
 
 def evaluate_tasks(
@@ -49,6 +52,29 @@ def evaluate_tasks(
     evaluation, config = open_evaluation(checkpoint, request, out)
     play_missing(evaluation, config, processes or os.cpu_count() or 1, domain, show)
     return write_report(evaluation, checkpoint, command)
+
+
+def evaluate(
+    checkpoint: Path,
+    request: EvaluationRequest,
+    out: Path,
+    *,
+    processes: int | None = None,
+    domain: int | None = None,
+    command: str = "evaluate",
+    show: bool = True,
+) -> dict[str, Any]:
+    """As evaluate_tasks, then the world model's errors, a contact sheet of what it expected, and report.html."""
+    evaluation, config = open_evaluation(checkpoint, request, out)
+    processes = processes or os.cpu_count() or 1
+    play_missing(evaluation, config, processes, domain, show)
+    network = read_config(checkpoint)
+    if evaluation.expert_trials and network.image_prediction:
+        measure_missing(evaluation, config, processes, show, network.rows)
+    report = write_report(evaluation, checkpoint, command, world_model=evaluation.world_errors())
+    sheet = out / SHEET
+    (out / PAGE).write_text(draw_page(report, sheet.read_bytes() if sheet.exists() else None), encoding="utf-8")
+    return report
 
 
 def open_evaluation(checkpoint: Path, request: EvaluationRequest, out: Path) -> tuple[Evaluation, DeploymentConfig]:
@@ -110,6 +136,25 @@ def play_missing(
             evaluation.settle(trial, result)
             bar.update()
             bar.set_postfix_str(success_so_far(evaluation))
+
+
+def measure_missing(evaluation: Evaluation, config: DeploymentConfig, processes: int, show: bool, rows: int) -> None:
+    """Measure the world model wherever it was not measured yet, and draw the contact sheet if it is not there."""
+    from worldagen_ros.evaluate_world import draw_predictions, measure_all, shown_trials
+
+    missing, sheet = evaluation.missing_experts, evaluation.folder / SHEET
+    pictured = [] if sheet.exists() else shown_trials(evaluation.expert_trials)
+    due = [trial for trial in evaluation.expert_trials if trial in missing or trial in pictured]
+    shown: dict[str, Foreseen] = {}
+    with tqdm(total=len(due), unit="expert episode", disable=not show or not due) as bar:
+        for trial, measured in measure_all(due, config, processes) if due else ():
+            if trial in missing:
+                evaluation.settle_expert(trial, measured.errors)
+            if measured.shown is not None:
+                shown[trial.key] = measured.shown
+            bar.update()
+    if pages := [shown[trial.key] for trial in pictured if trial.key in shown]:
+        draw_predictions(pages, find_convention(config.robot.convention).period_s, rows).save(sheet)
 
 
 def success_so_far(evaluation: Evaluation) -> str:
