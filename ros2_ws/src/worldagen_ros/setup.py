@@ -44,6 +44,7 @@ setup(
             "execute = worldagen_ros.commands.execute",
             "parameters = worldagen_ros.commands.parameters",
             "record = worldagen_ros.commands.record",
+            "train = worldagen_ros.commands.train",
             "up = worldagen_ros.commands.up",
         ],
         # actions of `worldagen bag` (worldagen/commands/bag.py finds them here)

@@ -1,0 +1,36 @@
+"""Train without ROS and without a simulator, for many GPUs: accelerate launch -m worldagen.training RECIPE --data bag:DIR --out DIR
+
+Leaves OUT/training as `worldagen train` does, and the last state's checkpoint in OUT/checkpoint.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from accelerate import PartialState
+
+from worldagen.errors import WorldAgenError
+from worldagen.training.recipe import load_recipe
+from worldagen.training.run import build_checkpoint, prepare, train
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m worldagen.training", description=__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("--data", action="append", required=True, metavar="KIND:PATH")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    try:
+        prepared = prepare(load_recipe(args.recipe), args.data, args.out / "training")
+        fitted = train(prepared)
+        checkpoint = args.out / "checkpoint"
+        if PartialState().is_main_process and not checkpoint.exists():
+            build_checkpoint(prepared, fitted.states[-1], checkpoint, f"recipe {args.recipe}, seed {prepared.recipe.seed}")
+    except WorldAgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
