@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,18 @@ FORMAT = "worldagen-checkpoint-1"
 _TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SHOWN = 20  # differences listed in an error
 Section = TypeVar("Section")
+
+
+def find_checkpoint(name: str) -> Path:
+    """A shipped checkpoint's name ("playtable") or the path of a folder -> the folder. Raises CheckpointError for neither."""
+    path = Path(name)
+    if path.is_dir():
+        return path
+    shipped = Path(str(files("worldagen") / "checkpoints"))
+    if "/" not in name and (shipped / name).is_dir():
+        return shipped / name
+    names = ", ".join(sorted(folder.name for folder in shipped.glob("*") if folder.is_dir()))
+    raise CheckpointError(f"there is no checkpoint {name!r}; give the path of a checkpoint folder or one of: {names or 'none'}")
 
 
 def save_checkpoint(folder: Path, network: WorldAgen, conventions: PolicyConventions, notes: str = "") -> None:

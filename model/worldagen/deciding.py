@@ -3,9 +3,12 @@
 A decision made for an instruction that is over meanwhile is thrown away.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from worldagen.assembly import SampleSet
 from worldagen.schedule import Due, Schedule
@@ -31,12 +34,36 @@ class Decider(Protocol):
         """Do now what the next decision needs of the past; called after every decision, while its chunk plays."""
         ...
 
+    def predict(self) -> Mapping[str, np.ndarray] | None:
+        """The pictures expected once the last chunk has been played, by view; None for a decider without a world model."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Foreseen:
+    """What a world model expects to see at an instant: the one at which its last chunk has been played.
+
+    pictures: "static" and "wrist", (S, S, 3) uint8 RGB.
+    """
+
+    stamp_ns: int
+    pictures: Mapping[str, np.ndarray]
+
 
 class DecisionLoop:
     """All methods belong to one thread but `on_done`, which the worker calls when `collect` has something to fetch."""
 
-    def __init__(self, decider: Decider, schedule: Schedule, on_done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        decider: Decider,
+        schedule: Schedule,
+        on_done: Callable[[], None],
+        foresees: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """foresees: whether somebody wants to see what is expected; asked after every decision."""
         self.decider = decider
+        self._foresees = foresees
+        self._foreseeing: Future[Foreseen | None] | None = None
         self.instruction = ""
         self.decisions = 0  # since the last start
         self._schedule = schedule
@@ -83,9 +110,19 @@ class DecisionLoop:
         if run != self._run:
             return None
         self._worker.submit(self.decider.prepare)
+        if self._foresees():
+            self._foreseeing = self._worker.submit(self._foresee, chunk)
+            self._foreseeing.add_done_callback(lambda _: self._on_done())
         self._schedule.answered(chunk)
         self.decisions += 1
         return chunk
+
+    def collect_foreseen(self) -> Foreseen | None:
+        """What the last chunk is expected to lead to, once, when it is there. Raises the WorldAgenError it ended with."""
+        if self._foreseeing is None or not self._foreseeing.done():
+            return None
+        job, self._foreseeing = self._foreseeing, None
+        return job.result()
 
     def close(self) -> None:
         """Wait for the decision under way and end the worker."""
@@ -95,3 +132,8 @@ class DecisionLoop:
         if instruction is not None:
             self.decider.reset(instruction)
         return run, self.decider.decide(samples)
+
+    def _foresee(self, chunk: ActionChunk) -> Foreseen | None:
+        pictures = self.decider.predict()
+        end_ns = chunk.stamp_ns + round(len(chunk.rows) * chunk.period_s * 1e9)
+        return None if pictures is None else Foreseen(end_ns, pictures)

@@ -1,4 +1,6 @@
-"""Train without ROS and without a simulator, for many GPUs: accelerate launch -m worldagen.training RECIPE --data bag:DIR --out DIR
+"""Train without ROS and without a simulator, on many GPUs or machines.
+
+    accelerate launch -m worldagen.training RECIPE --data bag:DIR --out DIR
 
 Leaves OUT/training as `worldagen train` does, and the last state's checkpoint in OUT/checkpoint.
 """

@@ -6,8 +6,9 @@ instruction and named numbers of a simulator). A decider says which it needs; to
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+import numpy as np
 
 from worldagen.assembly import SampleSet
 from worldagen.conventions import Convention, find_convention
@@ -52,6 +53,9 @@ class NetworkDecider:
 
     def prepare(self) -> None:
         self._policy.prepare()
+
+    def predict(self) -> dict[str, np.ndarray] | None:
+        return self._policy.predict() if self._policy.network.config.image_prediction else None
 
 
 class ExpertDecider:
@@ -99,6 +103,9 @@ class ExpertDecider:
     def prepare(self) -> None:
         """It looks at the present only."""
 
+    def predict(self) -> None:
+        """It has no world model."""
+
 
 def make_expert(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     """The scripted expert."""
@@ -112,13 +119,14 @@ def make_demonstrator(policy: PolicyConfig, robot: RobotConfig) -> Decider:
 
 def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     """The network of a checkpoint or, with random weights, of a preset. Raises CheckpointError where it must not drive."""
+    from worldagen.checkpoint import find_checkpoint
     from worldagen.history import HistoryMode
     from worldagen.policy_conventions import require_match
     from worldagen.session import load_policy, make_policy
 
     history = cast(HistoryMode, policy.history)  # the deployment's choices are these
     if policy.checkpoint:
-        session, source = load_policy(Path(policy.checkpoint), policy.threads, history), policy.checkpoint
+        session, source = load_policy(find_checkpoint(policy.checkpoint), policy.threads, history), policy.checkpoint
     else:
         session = make_policy(policy.preset, policy.seed, policy.threads, history)
         source = f"{policy.preset} preset, random weights of seed {policy.seed}"

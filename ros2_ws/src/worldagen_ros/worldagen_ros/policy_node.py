@@ -20,6 +20,7 @@ from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
 from worldagen_ros.execute_server import ExecuteServer, Result
 from worldagen_ros.inputs import Inputs
 from worldagen_ros.params import read_sections
+from worldagen_ros.prediction_outputs import PredictionOutputs
 from worldagen_ros.runtime import run_node
 
 STATUS_PERIOD_S = 0.25  # also the action's feedback and the resolution of its time limit
@@ -38,10 +39,12 @@ class PolicyNode(Node):
             DECIDERS[self.config.kind](self.config, self.robot),
             Schedule(self.config.replan_rows, self.config.max_gap_s),
             on_done=decided.trigger,
+            foresees=lambda: self.predictions.wanted,
         )
         self.detail, self.told = "no instruction yet", PolicyStatus()
         self.diagnostics = Diagnostics(self)
         self.chunks = ChunkOutputs(self, self.robot.frame_id, self.config.kind == "demonstrator")
+        self.predictions = PredictionOutputs(self)
         self.status = self.create_publisher(PolicyStatus, topics.POLICY_STATUS, qos.LATCHED)
         self.inputs = Inputs(self, self.loop.decider.streams, self.cameras, self.timing, self.diagnostics, self.on_sample)
         self.execute = ExecuteServer(self, self.start, self.stop, lambda: self.loop.decisions)
@@ -73,7 +76,7 @@ class PolicyNode(Node):
 
     def on_decided(self) -> None:
         try:
-            chunk = self.loop.collect()
+            chunk, foreseen = self.loop.collect(), self.loop.collect_foreseen()
         except WorldAgenError as error:
             self.get_logger().error(f"no decision: {error}", throttle_duration_sec=2.0)
             self.diagnostics.set("decision", ERROR, str(error))
@@ -84,6 +87,8 @@ class PolicyNode(Node):
         if chunk is not None:
             self.chunks.publish(chunk)
             self.diagnostics.set("decision", OK, "deciding", {"inference_ms": f"{chunk.inference_s * 1e3:.1f}"})
+        if foreseen is not None:
+            self.predictions.publish(foreseen)
         self.on_sample(repeat=False)
 
     def report(self) -> None:

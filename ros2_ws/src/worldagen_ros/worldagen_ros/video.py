@@ -1,5 +1,7 @@
-"""Frames for people: both cameras side by side under a line of text, and an MP4 of them."""
+"""Frames for people: both cameras side by side under a line of text, what was expected beside what came, and an MP4 of them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 480  # pixels of one camera in the frame
 BAR = 56  # height of the text line
+STRIP = SIDE // 2  # side of the pictures below: of each view what was expected, and what came
 BACKGROUND, INK, FAINT = (24, 26, 31), (240, 240, 240), (150, 155, 165)
 
 
@@ -19,27 +22,47 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def draw_frame(static: np.ndarray, wrist: np.ndarray, instruction: str, note: str) -> np.ndarray:
-    """(H, W, 3) uint8 pictures of any size -> one (BAR + SIDE, 2 * SIDE, 3) uint8 frame."""
-    frame = Image.new("RGB", (2 * SIDE, BAR + SIDE), BACKGROUND)
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What a world model expected of one instant and what came, by view: (H, W, 3) uint8 of any size."""
+
+    expected: Mapping[str, np.ndarray]
+    came: Mapping[str, np.ndarray]
+
+
+def draw_frame(
+    static: np.ndarray, wrist: np.ndarray, instruction: str, note: str, compared: Compared | None = None
+) -> np.ndarray:
+    """(H, W, 3) uint8 pictures of any size -> one (BAR + SIDE + STRIP, 2 * SIDE, 3) uint8 frame.
+
+    compared: the last decision's expectation for the strip below, None while there is none.
+    """
+    frame = Image.new("RGB", (2 * SIDE, BAR + SIDE + STRIP), BACKGROUND)
     for index, picture in enumerate((static, wrist)):
-        frame.paste(
-            Image.fromarray(np.ascontiguousarray(picture)).resize((SIDE, SIDE), Image.Resampling.BICUBIC), (index * SIDE, BAR)
-        )
+        frame.paste(_sized(picture, SIDE), (index * SIDE, BAR))
     draw = ImageDraw.Draw(frame)
     draw.text((14, 16), f"“{instruction}”", fill=INK, font=_font(22))
     draw.text((2 * SIDE - 14, 20), note, fill=FAINT, font=_font(17), anchor="ra")
     for index, name in enumerate(("static camera", "wrist camera")):
-        draw.text(
-            (index * SIDE + 10, BAR + SIDE - 10),
-            name,
-            fill=INK,
-            font=_font(15),
-            anchor="ld",
-            stroke_width=2,
-            stroke_fill=BACKGROUND,
-        )
+        _caption(draw, name, index * SIDE, BAR + SIDE)
+    if compared is None:
+        draw.text((SIDE, BAR + SIDE + STRIP // 2), "no expectation yet", fill=FAINT, font=_font(17), anchor="mm")
+        return np.asarray(frame)
+    for index, (view, what) in enumerate((view, what) for view in ("static", "wrist") for what in ("expected", "came")):
+        picture = (compared.expected if what == "expected" else compared.came)[view]
+        frame.paste(_sized(picture, STRIP), (index * STRIP, BAR + SIDE))
+        _caption(draw, what, index * STRIP, BAR + SIDE + STRIP)
     return np.asarray(frame)
+
+
+def _sized(picture: np.ndarray, side: int) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(picture)).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _caption(draw: ImageDraw.ImageDraw, text: str, left: int, bottom: int) -> None:
+    """A word in the lower left corner of a picture."""
+    place = (left + 10, bottom - 10)
+    draw.text(place, text, fill=INK, font=_font(15), anchor="ld", stroke_width=2, stroke_fill=BACKGROUND)
 
 
 def draw_poster(frames: list[np.ndarray]) -> Image.Image:
@@ -61,7 +84,7 @@ class VideoWriter:
         self.frames = 0
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream("libx264", rate=Fraction(frames_per_second).limit_denominator(1000))
-        self._stream.width, self._stream.height, self._stream.pix_fmt = 2 * SIDE, BAR + SIDE, "yuv420p"
+        self._stream.width, self._stream.height, self._stream.pix_fmt = 2 * SIDE, BAR + SIDE + STRIP, "yuv420p"
         self._stream.options = {"preset": "veryfast", "crf": "20", "threads": "1"}
 
     def add(self, frame: np.ndarray) -> None:

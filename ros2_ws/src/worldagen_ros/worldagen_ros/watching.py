@@ -1,4 +1,4 @@
-"""An eye on a running stack: pictures of both cameras, and how long each answer took.
+"""An eye on a running stack: pictures of both cameras, what was expected of them, and how long each answer took.
 
 In lockstep stamps are simulation time, so latencies are taken between the wall times at which messages were handed to DDS:
 from the joint states of an instant (published as soon as it exists) to the chunk that answers it and to the first command.
@@ -9,6 +9,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from worldagen_ros import qos, topics
 from worldagen_ros.images import decode_image
 from worldagen_ros.messages import stamp_to_ns
 
+PREDICTIONS = {"static": topics.STATIC_PREDICTION, "wrist": topics.WRIST_PREDICTION}
+PREDICTIONS_KEPT = 8
+HALF_STEP_NS = 1_000_000_000 // 60
 REMEMBERED = 100_000  # instants; an hour of control steps
 EVERYTHING = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)  # the watcher may be late, but misses nothing
 
@@ -57,12 +61,15 @@ class Watcher:
         self._answered: dict[int, int] = {}  # stamp of an instant -> wall time of its chunk, ns
         self._commanded: list[int] = []  # wall times of commands, ns
         self._pictures: dict[str, tuple[int, np.ndarray]] = {}
+        self._expected: dict[str, dict[int, np.ndarray]] = {view: {} for view in PREDICTIONS}  # by the stamp expected
         node.create_subscription(JointState, topics.JOINT_STATES, timed(self._on_joints), EVERYTHING)
         node.create_subscription(ActionChunk, topics.ACTION_CHUNK, timed(self._on_chunk), EVERYTHING)
         node.create_subscription(PoseStamped, topics.TARGET_POSE, timed(self._on_command), EVERYTHING)
         if on_pictures is not None:
             for name, topic in topics.CAMERA_TOPICS.items():
                 node.create_subscription(Image, topic, self._receiver(name), qos.images_in() if live else EVERYTHING)
+            for view, topic in PREDICTIONS.items():
+                node.create_subscription(Image, topic, partial(self._on_prediction, view), EVERYTHING)
 
     def forget(self) -> None:
         """Start counting afresh."""
@@ -70,6 +77,18 @@ class Watcher:
         self._existed.clear()
         self._answered.clear()
         self._commanded.clear()
+        for expected in self._expected.values():
+            expected.clear()
+
+    def expected_at(self, stamp_ns: int) -> dict[str, np.ndarray] | None:
+        """The pictures that were expected of an instant, by view, at most half a control step away; None if there are none."""
+        found = {}
+        for view, expected in self._expected.items():
+            nearest = min(expected, key=lambda at_ns: abs(at_ns - stamp_ns), default=None)
+            if nearest is None or abs(nearest - stamp_ns) > HALF_STEP_NS:
+                return None
+            found[view] = expected[nearest]
+        return found
 
     @property
     def newest_picture_ns(self) -> int:
@@ -105,6 +124,12 @@ class Watcher:
 
     def _on_command(self, msg: PoseStamped, sent_ns: int) -> None:
         self._commanded.append(sent_ns)
+
+    def _on_prediction(self, view: str, msg: Image) -> None:
+        expected = self._expected[view]
+        expected[stamp_to_ns(msg.header.stamp)] = decode_image(msg)
+        while len(expected) > PREDICTIONS_KEPT:
+            expected.pop(next(iter(expected)))
 
     def _receiver(self, name: str) -> Callable[[Image], None]:
         def receive(msg: Image) -> None:
