@@ -39,7 +39,7 @@ def other_process(environment):
     yield start
     for process in running:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=40)  # it has all the interfaces' participants to take down, on a machine that may be busy
 
 
 def fields_in(text: str) -> list[str]:
