@@ -1,6 +1,8 @@
 """An evaluation: the same with and without ROS, resumed after a kill, refused in one line."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,9 +15,9 @@ from worldagen.errors import WorldAgenError
 from worldagen.session import make_policy
 from worldagen_ros.evaluate_direct import DirectPlayer
 from worldagen_ros.evaluate_stack import play_all_through_ros
-from worldagen_ros.evaluating import configured, evaluate_tasks, open_evaluation
+from worldagen_ros.evaluating import PAGE, configured, evaluate_tasks, open_evaluation
 from worldagen_ros.workers import WorkerError, open_workers
-from worldagen_sim.evaluation import EPISODES, EvaluationRequest, Trial
+from worldagen_sim.evaluation import EPISODES, REPORT, EvaluationRequest, Trial
 from worldagen_sim.playtable.chains import draw_chain
 
 QUICK = EvaluationRequest(
@@ -59,20 +61,28 @@ def test_through_the_nodes_and_without_them_every_outcome_and_chunk_is_the_same(
     assert len({result.legs[0].chunks for result in direct}) == 3  # and they are not all the same
 
 
-def test_an_evaluation_that_was_cut_off_goes_on_without_repeating_or_losing_an_episode(checkpoint, tmp_path):
-    out = tmp_path / "out"
-    evaluation, config = open_evaluation(checkpoint, QUICK, out)
+@pytest.mark.timeout(300)
+def test_the_command_goes_on_where_it_was_cut_off_and_ends_with_a_report_and_its_page(checkpoint, tmp_path, environment):
+    out, request = tmp_path / "out", replace(QUICK, expert_episodes=1, max_steps=15, renderer="auto")
+    evaluation, config = open_evaluation(checkpoint, request, out)
     player = DirectPlayer(config)
     first, second = [(trial, player.play(trial)) for trial in evaluation.trials]
     player.close()
     evaluation.settle(*first)
     with (out / EPISODES).open("a") as file:
         file.write('{"key": "task/training/D/open_dr')  # killed while it was writing
-    report = evaluate_tasks(checkpoint, QUICK, out, processes=1, show=False)
+    asked = ["--tasks", "open_drawer", "--episodes", "2", "--held-out-episodes", "0", "--chains", "0", "--max-steps", "15"]
+    command = [str(Path(sys.executable).parent / "worldagen"), "evaluate", str(checkpoint), *asked, "--out", str(out)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "training words, D: 0.0 % (0.0 to 65.8), 0/2" in done.stdout
     lines = [json.loads(line) for line in (out / EPISODES).read_text().splitlines()]
     assert [line["key"] for line in lines] == [first[0].key, second[0].key]
     assert (lines[0]["seconds"], lines[1]["legs"]) == (first[1].seconds, [asdict(leg) for leg in second[1].legs])
+    report = json.loads((out / REPORT).read_text())
     assert (report["complete"], report["tasks"]["training"]["all"]["episodes"]) == (True, 2)
+    assert {len(horizons) for horizons in report["world_model"]["all"].values()} == {3}
+    assert "data:image/png" in (out / PAGE).read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,38 @@
-"""Play an evaluation's episodes without ROS in between: one environment and one network a process."""
+"""Play an evaluation's episodes without ROS in between, and measure its world model: what each worker of a pool does."""
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from worldagen_ros import topics
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
 from worldagen_ros.direct import DirectStack
+from worldagen_ros.evaluate_world import Measured, WorldMeter
 from worldagen_ros.messages import decode_chunk
-from worldagen_ros.workers import open_workers
 from worldagen_sim.environment import make_environment
 from worldagen_sim.episode import Episodes, Status
-from worldagen_sim.evaluation import Leg, Result, Trial
+from worldagen_sim.evaluation import EXPERT, Leg, Result, Trial
 
 BEGIN_NS = 1000 * 1_000_000_000  # stamp of every first instant
+
+
+class DirectEvaluator:
+    """Does any trial; made by name in a worker process. What a trial needs is built with the first one that needs it."""
+
+    def __init__(self, config: DeploymentConfig) -> None:
+        self._config = config
+        self._player: DirectPlayer | None = None
+        self._meter: WorldMeter | None = None
+
+    def __call__(self, trial: Trial) -> Result | Measured:
+        """Measured for an episode of the expert, else Result. Raises WorldAgenError."""
+        if trial.kind == EXPERT:
+            self._meter = self._meter or WorldMeter(self._config)
+            return self._meter.measure(trial)
+        self._player = self._player or DirectPlayer(self._config)
+        return self._player.play(trial)
 
 
 class DirectPlayer:
@@ -23,8 +40,10 @@ class DirectPlayer:
 
     def __init__(self, config: DeploymentConfig) -> None:
         self._config = config
+        # The network first: torch's compiler crashes when it is loaded after an OpenGL driver with an LLVM of its own.
+        decider = DECIDERS[config.policy.kind](config.policy, config.robot)
         self._episodes = Episodes(make_environment(config.sim.environment, renderer=config.sim.renderer))
-        self._stack = DirectStack(config, self._episodes, DECIDERS[config.policy.kind](config.policy, config.robot))
+        self._stack = DirectStack(config, self._episodes, decider)
 
     def play(self, trial: Trial) -> Result:
         """Play a trial to its end. Raises WorldAgenError."""
@@ -61,13 +80,3 @@ def make_leg(success: bool, steps: int, chunks: Iterable[Any], config: Deploymen
     rows = [decode_chunk(msg, config.robot.frame_id).rows for msg in chunks]
     digest = hashlib.sha256(b"".join(some.tobytes() for some in rows)).hexdigest()
     return Leg(success, steps, len(rows), digest, detail)
-
-
-def play_all(trials: Iterable[Trial], config: DeploymentConfig, processes: int) -> Iterator[tuple[Trial, Result]]:
-    """Each trial with its result, as they end. Raises WorkerError in the words of a worker."""
-    with open_workers(processes, _make_player, config) as workers:
-        yield from workers.run(trials)
-
-
-def _make_player(config: DeploymentConfig) -> Callable[[Trial], Result]:
-    return DirectPlayer(config).play

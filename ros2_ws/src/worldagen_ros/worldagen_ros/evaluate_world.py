@@ -1,6 +1,6 @@
 """Measure an evaluation's world model on expert episodes, and show some of what it expected. No ROS takes part in it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from worldagen.picture_errors import ErrorSum, Units, real_pictures, sum_errors
 from worldagen.preprocess import restore_image
 from worldagen.world_error import paint_ahead
 from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.workers import open_workers
 from worldagen_sim.environment import make_environment
 from worldagen_sim.evaluation import Trial
 from worldagen_sim.expert_episodes import play_units
@@ -45,8 +44,8 @@ class WorldMeter:
     def __init__(self, config: DeploymentConfig) -> None:
         torch.set_num_threads(config.policy.threads)
         self._config = config
+        self._network, self._conventions = load_checkpoint(Path(config.policy.checkpoint))  # before OpenGL; see DirectPlayer
         self._environment = make_environment(config.sim.environment, renderer=config.sim.renderer)
-        self._network, self._conventions = load_checkpoint(Path(config.policy.checkpoint))
 
     def measure(self, trial: Trial) -> Measured:
         """Play an expert episode and compare. Raises WorldAgenError."""
@@ -77,12 +76,6 @@ class WorldMeter:
         return Foreseen(units.instruction, note, columns)
 
 
-def measure_all(trials: Sequence[Trial], config: DeploymentConfig, processes: int) -> Iterator[tuple[Trial, Measured]]:
-    """Each expert episode with what it gave, as they end. Raises WorkerError in the words of a worker."""
-    with open_workers(min(processes, len(trials)), _make_meter, config) as workers:
-        yield from workers.run(trials)
-
-
 def shown_trials(trials: Sequence[Trial]) -> list[Trial]:
     """The expert episodes of the contact sheet: some tasks that look different, else the first ones, one of each task."""
     first = {trial.tasks[0]: trial for trial in reversed(trials)}
@@ -93,7 +86,3 @@ def shown_trials(trials: Sequence[Trial]) -> list[Trial]:
 def draw_predictions(shown: Sequence[Foreseen], period_s: float, rows: int) -> Image.Image:
     """The contact sheet."""
     return draw_sheet(shown, [f"{horizon * rows * period_s:.2f} s" for horizon in SHOWN_HORIZONS])
-
-
-def _make_meter(config: DeploymentConfig) -> Callable[[Trial], Measured]:
-    return WorldMeter(config).measure

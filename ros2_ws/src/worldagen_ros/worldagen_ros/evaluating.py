@@ -20,7 +20,11 @@ from worldagen.history import HISTORY_MODES
 from worldagen.policy_conventions import require_match
 from worldagen.provenance import describe_run, sha256_of
 from worldagen_ros.config import DeploymentConfig, RobotConfig, load_deployment
+from worldagen_ros.evaluate_direct import DirectEvaluator
+from worldagen_ros.evaluate_stack import play_all_through_ros
+from worldagen_ros.evaluate_world import draw_predictions, shown_trials
 from worldagen_ros.topics import CAMERA_TOPICS
+from worldagen_ros.workers import Workers, open_workers
 from worldagen_sim.claimed_folder import write_json
 from worldagen_sim.environment import make_environment
 from worldagen_sim.evaluation import REPORT, Evaluation, EvaluationRequest, Result, Trial, check_request
@@ -50,7 +54,8 @@ def evaluate_tasks(
     after an error in the middle the same call goes on where it was.
     """
     evaluation, config = open_evaluation(checkpoint, request, out)
-    play_missing(evaluation, config, processes or os.cpu_count() or 1, domain, show)
+    with open_workers(processes or os.cpu_count() or 1, DirectEvaluator, config) as workers:
+        play_missing(evaluation, config, workers, domain, show)
     return write_report(evaluation, checkpoint, command)
 
 
@@ -66,11 +71,11 @@ def evaluate(
 ) -> dict[str, Any]:
     """As evaluate_tasks, then the world model's errors, a contact sheet of what it expected, and report.html."""
     evaluation, config = open_evaluation(checkpoint, request, out)
-    processes = processes or os.cpu_count() or 1
-    play_missing(evaluation, config, processes, domain, show)
     network = read_config(checkpoint)
-    if evaluation.expert_trials and network.image_prediction:
-        measure_missing(evaluation, config, processes, show, network.rows)
+    with open_workers(processes or os.cpu_count() or 1, DirectEvaluator, config) as workers:
+        play_missing(evaluation, config, workers, domain, show)
+        if network.image_prediction:
+            measure_missing(evaluation, config, workers, show, network.rows)
     report = write_report(evaluation, checkpoint, command, world_model=evaluation.world_errors())
     sheet = out / SHEET
     (out / PAGE).write_text(draw_page(report, sheet.read_bytes() if sheet.exists() else None), encoding="utf-8")
@@ -121,9 +126,7 @@ def check_checkpoint(folder: Path, robot: RobotConfig) -> None:
     require_match(read_conventions(folder), find_convention(robot.convention), cameras, "the simulator")
 
 
-def play_missing(
-    evaluation: Evaluation, config: DeploymentConfig, processes: int, domain: int | None = None, show: bool = True
-) -> None:
+def play_missing(evaluation: Evaluation, config: DeploymentConfig, workers: Workers, domain: int | None, show: bool) -> None:
     """Play whatever the evaluation misses and note each trial as it ends, with a progress bar that tells the success so far."""
     missing = evaluation.missing
     if not missing:
@@ -132,22 +135,20 @@ def play_missing(
         total=len(evaluation.trials), initial=len(evaluation.trials) - len(missing), unit="episode", disable=not show
     ) as bar:
         bar.set_postfix_str(success_so_far(evaluation))
-        for trial, result in _play(evaluation, config, missing, processes, domain):
+        for trial, result in _play(evaluation, config, missing, workers, domain):
             evaluation.settle(trial, result)
             bar.update()
             bar.set_postfix_str(success_so_far(evaluation))
 
 
-def measure_missing(evaluation: Evaluation, config: DeploymentConfig, processes: int, show: bool, rows: int) -> None:
+def measure_missing(evaluation: Evaluation, config: DeploymentConfig, workers: Workers, show: bool, rows: int) -> None:
     """Measure the world model wherever it was not measured yet, and draw the contact sheet if it is not there."""
-    from worldagen_ros.evaluate_world import draw_predictions, measure_all, shown_trials
-
     missing, sheet = evaluation.missing_experts, evaluation.folder / SHEET
     pictured = [] if sheet.exists() else shown_trials(evaluation.expert_trials)
     due = [trial for trial in evaluation.expert_trials if trial in missing or trial in pictured]
     shown: dict[str, Foreseen] = {}
     with tqdm(total=len(due), unit="expert episode", disable=not show or not due) as bar:
-        for trial, measured in measure_all(due, config, processes) if due else ():
+        for trial, measured in workers.run(due):
             if trial in missing:
                 evaluation.settle_expert(trial, measured.errors)
             if measured.shown is not None:
@@ -181,13 +182,8 @@ def write_report(evaluation: Evaluation, checkpoint: Path, command: str, **more:
 
 
 def _play(
-    evaluation: Evaluation, config: DeploymentConfig, missing: list[Trial], processes: int, domain: int | None
+    evaluation: Evaluation, config: DeploymentConfig, missing: list[Trial], workers: Workers, domain: int | None
 ) -> Iterator[tuple[Trial, Result]]:
-    # Imported here: direct play needs no second ROS context, and ROS play no pool.
     if evaluation.request.via == "ros":
-        from worldagen_ros.evaluate_stack import play_all_through_ros
-
         return play_all_through_ros(missing, config, evaluation.folder / "nodes.log", domain)
-    from worldagen_ros.evaluate_direct import play_all
-
-    return play_all(missing, config, min(processes, len(missing)))
+    return workers.run(missing)
