@@ -25,13 +25,6 @@ ACTION = "rel_actions"
 # what numpy raises for a file that is cut off, no npz at all, or holds pickled objects
 DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError, AttributeError)
 
-# For the user's own terminal: the words come pickled, and whoever made a pickle decides what runs when it is opened.
-CONVERSION = (
-    "python3 -c \"import json, numpy; words = numpy.load('auto_lang_ann.npy', allow_pickle=True).item(); "
-    "json.dump({'language': {key: list(words['language'][key]) for key in ('ann', 'task')}, "
-    "'info': {'indx': [[int(end) for end in ends] for ends in words['info']['indx']]}}, open('auto_lang_ann.json', 'w'))\""
-)
-
 
 @dataclass(frozen=True)
 class _Segment:
@@ -132,6 +125,6 @@ def _why_no_words(path: Path) -> str:
     if (path / WORDS).with_suffix(".npy").exists():
         return (
             f"{path}: its words are a pickle ({WORDS.with_suffix('.npy')}), which can run any program when it is opened, so "
-            f"this suite never opens one. If you trust where it came from, run once in {path / WORDS.parent}:\n  {CONVERSION}"
+            f"this suite never opens one. If you trust where it came from, make {WORDS.name} of it: docs/datasets.md has the line"
         )
     return f"{path}: has no {WORDS}; expected a split of the CALVIN data set, its language annotations as JSON"
