@@ -125,6 +125,6 @@ def _why_no_words(path: Path) -> str:
     if (path / WORDS).with_suffix(".npy").exists():
         return (
             f"{path}: its words are a pickle ({WORDS.with_suffix('.npy')}), which can run any program when it is opened, so "
-            f"this suite never opens one. If you trust where it came from, make {WORDS.name} of it: docs/datasets.md has the line"
+            f"this suite never opens one. If you trust it, make {WORDS.name} of it: docs/datasets.md has the line"
         )
     return f"{path}: has no {WORDS}; expected a split of the CALVIN data set, its language annotations as JSON"
