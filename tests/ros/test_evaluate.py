@@ -13,6 +13,7 @@ from worldagen.checkpoint import save_checkpoint
 from worldagen.conventions import CONVENTIONS
 from worldagen.errors import WorldAgenError
 from worldagen.session import make_policy
+from worldagen_ros.config import load_deployment
 from worldagen_ros.evaluate_direct import DirectPlayer
 from worldagen_ros.evaluate_stack import play_all_through_ros
 from worldagen_ros.evaluating import PAGE, configured, evaluate_tasks, open_evaluation
@@ -61,6 +62,19 @@ def test_through_the_nodes_and_without_them_every_outcome_and_chunk_is_the_same(
     assert len({result.legs[0].chunks for result in direct}) == 3  # and they are not all the same
 
 
+def test_a_chain_is_played_in_one_world_until_a_task_fails():
+    chain = draw_chain(500_001)
+    trial = Trial("chain", "training", "A", chain.seed, chain.tasks, chain.tasks, tuple(chain.conditions.items()))
+    player = DirectPlayer(load_deployment("sim", {"sim.renderer": "raycast"}))  # the scripted expert, five rows at a time
+    whole = player.play(trial)
+    assert [leg.success for leg in whole.legs] == [True] * len(chain.tasks) and whole.in_a_row == len(chain.tasks)
+    player.close()
+    hasty = DirectPlayer(load_deployment("sim", {"sim.renderer": "raycast", "sim.max_steps": str(whole.legs[1].steps - 1)}))
+    cut = hasty.play(trial)
+    hasty.close()
+    assert cut.in_a_row < len(cut.legs) <= 2
+
+
 @pytest.mark.timeout(300)
 def test_the_command_goes_on_where_it_was_cut_off_and_ends_with_a_report_and_its_page(checkpoint, tmp_path, environment):
     out, request = tmp_path / "out", replace(QUICK, expert_episodes=1, max_steps=15, renderer="auto")
@@ -107,7 +121,7 @@ def test_a_checkpoint_that_means_something_else_by_its_numbers_is_refused(checkp
     foreign = replace(policy.conventions, actions=CONVENTIONS["libero"])
     save_checkpoint(tmp_path / "foreign", policy.network, foreign)
     with pytest.raises(
-        WorldAgenError, match=r"must not drive the simulator(.|\n)*translation_scale_m: the checkpoint has 0.05"
+        WorldAgenError, match=r"must not drive this deployment's simulator(.|\n)*translation_scale_m: the checkpoint has 0.05"
     ):
         evaluate_tasks(tmp_path / "foreign", QUICK, tmp_path / "out", show=False)
 

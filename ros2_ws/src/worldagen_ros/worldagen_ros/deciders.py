@@ -21,6 +21,8 @@ from worldagen_ros.config import PolicyConfig, RobotConfig
 from worldagen_ros.topics import CAMERA_TOPICS
 
 if TYPE_CHECKING:
+    from worldagen.network.config import NetworkConfig
+    from worldagen.policy_conventions import PolicyConventions
     from worldagen.session import NetworkPolicy
 
 
@@ -117,11 +119,20 @@ def make_demonstrator(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     return ExpertDecider(policy.rows, find_convention(robot.convention), demonstrates=True)
 
 
+def require_drivable(network: "NetworkConfig", conventions: "PolicyConventions", robot: RobotConfig, source: str) -> None:
+    """Raise CheckpointError unless a network with these conventions may drive this robot. source: what it is called."""
+    from worldagen.policy_conventions import require_match
+
+    if network.frames > 1:
+        raise CheckpointError(f"{source} looks at {network.frames} frames per chunk; the policy node gives one")
+    cameras = [name.removesuffix("_camera") for name in CAMERA_TOPICS]
+    require_match(conventions, find_convention(robot.convention), cameras, f"this deployment's {robot.source}")
+
+
 def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     """The network of a checkpoint or, with random weights, of a preset. Raises CheckpointError where it must not drive."""
     from worldagen.checkpoint import find_checkpoint
     from worldagen.history import HistoryMode
-    from worldagen.policy_conventions import require_match
     from worldagen.session import load_policy, make_policy
 
     history = cast(HistoryMode, policy.history)  # the deployment's choices are these
@@ -130,10 +141,7 @@ def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     else:
         session = make_policy(policy.preset, policy.seed, policy.threads, history)
         source = f"{policy.preset} preset, random weights of seed {policy.seed}"
-    if session.network.config.frames > 1:
-        raise CheckpointError(f"{source} looks at {session.network.config.frames} frames per chunk; the policy node gives one")
-    cameras = [name.removesuffix("_camera") for name in CAMERA_TOPICS]
-    require_match(session.conventions, find_convention(robot.convention), cameras, f"this deployment's {robot.source}")
+    require_drivable(session.network.config, session.conventions, robot, source)
     kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
     return NetworkDecider(session, kinematics, source)
 

@@ -15,15 +15,14 @@ from tqdm import tqdm
 
 from worldagen.checkpoint import WEIGHTS, read_config, read_conventions, read_notes, require_whole
 from worldagen.conventions import find_convention
-from worldagen.errors import CheckpointError, UnknownName
+from worldagen.errors import UnknownName
 from worldagen.history import HISTORY_MODES
-from worldagen.policy_conventions import require_match
 from worldagen.provenance import describe_run, sha256_of
 from worldagen_ros.config import DeploymentConfig, RobotConfig, load_deployment
+from worldagen_ros.deciders import require_drivable
 from worldagen_ros.evaluate_direct import DirectEvaluator
 from worldagen_ros.evaluate_stack import play_all_through_ros
 from worldagen_ros.evaluate_world import draw_predictions, shown_trials
-from worldagen_ros.topics import CAMERA_TOPICS
 from worldagen_ros.workers import Workers, open_workers
 from worldagen_sim.claimed_folder import write_json
 from worldagen_sim.environment import make_environment
@@ -120,10 +119,7 @@ def renderer_found(wanted: str) -> str:
 def check_checkpoint(folder: Path, robot: RobotConfig) -> None:
     """Refuse a checkpoint that is not whole or must not drive this robot, before any process is started for it."""
     require_whole(folder)
-    if (frames := read_config(folder).frames) > 1:
-        raise CheckpointError(f"{folder} looks at {frames} frames per chunk; an evaluation gives one")
-    cameras = [name.removesuffix("_camera") for name in CAMERA_TOPICS]
-    require_match(read_conventions(folder), find_convention(robot.convention), cameras, "the simulator")
+    require_drivable(read_config(folder), read_conventions(folder), robot, str(folder))
 
 
 def play_missing(evaluation: Evaluation, config: DeploymentConfig, workers: Workers, domain: int | None, show: bool) -> None:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from worldagen.checkpoint import find_checkpoint
 from worldagen_ros.evaluating import PAGE, WAYS, evaluate
 from worldagen_ros.stack import stack_environment
 from worldagen_sim.environment import ENVIRONMENTS
@@ -24,7 +25,7 @@ DEFAULT = EvaluationRequest()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="checkpoint folder")
+    parser.add_argument("checkpoint", help="checkpoint folder, or the name of a shipped one")
     parser.add_argument("--out", type=Path, required=True, help="folder of the evaluation: new, empty, or one to go on with")
     parser.add_argument(
         "--env", default=DEFAULT.environment, choices=tuple(ENVIRONMENTS), help="simulator (default: playtable)"
@@ -53,7 +54,12 @@ def run(args: argparse.Namespace) -> int:
     os.environ.update(stack_environment(os.environ, args.domain))
     command = shlex.join(["worldagen", *sys.argv[1:]])
     report = evaluate(
-        args.checkpoint, make_request(args), args.out, processes=args.processes, domain=args.domain, command=command
+        find_checkpoint(args.checkpoint),
+        make_request(args),
+        args.out,
+        processes=args.processes,
+        domain=args.domain,
+        command=command,
     )
     print("\n".join(summary(report)))
     print(f"written: {args.out / REPORT}, {args.out / PAGE}")
