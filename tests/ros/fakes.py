@@ -24,6 +24,7 @@ class FakeDecider:
         self.instructions: list[str] = []
         self.rows = rows
         self.answered: list[int] = []
+        self.predictions = 0
 
     def reset(self, instruction: str) -> None:
         self.instructions.append(instruction)
@@ -34,6 +35,10 @@ class FakeDecider:
 
     def prepare(self) -> None:
         pass
+
+    def predict(self) -> dict[str, np.ndarray]:
+        self.predictions += 1
+        return {"static": PICTURE, "wrist": PICTURE}
 
 
 class FakeRobot(Node):

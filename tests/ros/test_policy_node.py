@@ -8,13 +8,14 @@ from fakes import FakeDecider, FakeRobot
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from worldagen.errors import BadObservation, WorldAgenError
 from worldagen_msgs.action import ExecuteInstruction
 from worldagen_msgs.msg import ActionChunk, PolicyStatus
 from worldagen_msgs.srv import ResetPolicy
-from worldagen_ros import qos, topics
+from worldagen_ros import messages, qos, topics
 from worldagen_ros.policy_node import PolicyNode
 
 Result = ExecuteInstruction.Result
@@ -94,6 +95,20 @@ def test_an_instruction_makes_it_answer_each_chunk_once(scene, decider):
     assert np.all(np.diff(stamps) >= 5 / 30 * 1e9 * 0.85)  # one chunk of five rows apart, but for camera jitter
     listener.words.publish(String(data=""))
     graph.wait(lambda: not scene[2].loop.instruction, "the policy to stop")
+
+
+def test_what_it_expects_is_published_only_while_somebody_looks(scene, decider):
+    graph, _, policy, listener = scene
+    listener.words.publish(String(data="open the drawer"))
+    graph.wait(lambda: len(listener.chunks) >= 2, "two chunks")
+    assert decider.predictions == 0
+    expected: list[Image] = []
+    subscription = listener.create_subscription(Image, topics.WRIST_PREDICTION, expected.append, qos.CHUNKS)
+    graph.wait(lambda: expected, "an expected picture")
+    ends = [chunk.header.stamp.sec * 10**9 + chunk.header.stamp.nanosec + round(5e9 / 30) for chunk in listener.chunks]
+    assert messages.stamp_to_ns(expected[0].header.stamp) in ends  # the instant at which the chunk has been played
+    listener.destroy_subscription(subscription)
+    graph.wait(lambda: not policy.predictions.wanted, "the node to know that nobody looks")
 
 
 def test_a_camera_that_stops_is_an_error_within_two_periods_and_its_return_is_announced(scene, decider):
