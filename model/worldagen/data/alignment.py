@@ -51,8 +51,12 @@ class Alignment:
     skew_s: np.ndarray
     ok: np.ndarray
 
+    def __getitem__(self, part: slice) -> "Alignment":
+        """Of some of the instants."""
+        return Alignment(self.before[part], self.after[part], self.share[part], self.skew_s[part], self.ok[part])
+
     def mix(self, samples: np.ndarray) -> np.ndarray:
-        """(N, ...) samples -> (T, ...)."""
+        """(N, ...) samples -> (T, ...); N is at least 1."""
         share = self.share.reshape(-1, *[1] * (samples.ndim - 1))
         return np.where(share == 0, samples[self.before], (1 - share) * samples[self.before] + share * samples[self.after])
 
@@ -65,20 +69,22 @@ def align(rule: Rule, instants_ns: np.ndarray, stamps_ns: np.ndarray) -> Alignme
         nothing = np.zeros(count, np.int64)
         return Alignment(nothing, nothing, np.zeros(count), np.full(count, np.inf), np.zeros(count, bool))
     newest = np.searchsorted(stamps, instants, side="right") - 1  # -1: none is that old
-    before, after = np.clip(newest, 0, None), np.clip(newest + 1, None, len(stamps) - 1)
+    sides = (np.clip(newest, 0, None), np.clip(newest + 1, None, len(stamps) - 1))
+    before, after = (np.searchsorted(stamps, stamps[side], side="right") - 1 for side in sides)  # of one stamp: what came last
+    limit_ns = round(rule.limit_s * 1e9)  # compared as whole numbers, like the running policy
     age_s = (instants - stamps[before]) * 1e-9
     lead_s = (stamps[after] - instants) * 1e-9
     if rule.kind == "hold":
-        return Alignment(before, before, np.zeros(count), age_s, (newest >= 0) & (age_s <= rule.limit_s))
+        return Alignment(before, before, np.zeros(count), age_s, (newest >= 0) & (instants - stamps[before] <= limit_ns))
     later = np.abs(lead_s) < np.abs(age_s)  # of two that are as near, the older one, like the running policy
     if rule.kind == "nearest":
         chosen = np.where(later, after, before)
         skew_s = np.where(later, -lead_s, age_s)
-        return Alignment(chosen, chosen, np.zeros(count), skew_s, np.abs(skew_s) <= rule.limit_s)
+        return Alignment(chosen, chosen, np.zeros(count), skew_s, np.abs(instants - stamps[chosen]) <= limit_ns)
     gap_s = (stamps[after] - stamps[before]) * 1e-9
     exact = age_s == 0
     share = np.where(exact | (gap_s == 0), 0.0, age_s / np.where(gap_s == 0, 1.0, gap_s))
-    inside = exact | ((newest >= 0) & (lead_s >= 0) & (after > before) & (gap_s <= rule.limit_s))
+    inside = exact | ((newest >= 0) & (lead_s >= 0) & (after > before) & (stamps[after] - stamps[before] <= limit_ns))
     return Alignment(before, after, np.where(inside, share, 0.0), np.where(later, -lead_s, age_s), inside)
 
 

@@ -10,13 +10,13 @@ and `gripper_command` asked for from one instant to the next. What should have b
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from worldagen.bags import metadata_file
 from worldagen.bags.reader import Bag, begins_with_header, open_bag
@@ -74,20 +74,32 @@ class _Streams:
     values: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, eq=False)
+class _Span:
+    """Where an episode is: its words, when they were given, and its instants (T,), ns."""
+
+    words: str
+    begin_ns: int
+    instants: np.ndarray
+
+
 class BagSource:
     """Every bag below a folder, or one bag. Names of episodes are paths below the folder, with #2 for a bag's second."""
 
     def __init__(self, path: Path, reading: BagReading | None = None) -> None:
         self.spec = f"bag:{path}"
         self._root, self._reading = path, reading or BagReading()
-        self._bags = sorted(found.parent for found in path.rglob(metadata_file.NAME))
+        for rule in (self._reading.wrist, self._reading.joints, self._reading.commands):
+            Rule.parse(rule)  # a wrong one is refused here, not with every episode
+        bags = sorted(found.parent for found in path.rglob(metadata_file.NAME))
+        self._bags = {str(bag.relative_to(path)) if bag != path else path.resolve().name: bag for bag in bags}
         self._kinematics: dict[tuple[str, str, tuple[float, ...]], ForwardKinematics] = {}
         self._read: tuple[Path, _Robot, _Streams] | None = None  # the bag read last; its episodes are asked for in turn
 
     def fingerprint(self) -> str:
         """Of names, sizes and times of all files, and of how they are read."""
         digest = hashlib.blake2b(repr(self._reading).encode(), digest_size=16)
-        for bag in self._bags:
+        for bag in self._bags.values():
             for file in sorted(bag.iterdir()):
                 status = file.stat()
                 digest.update(f"{file.relative_to(self._root)} {status.st_size} {status.st_mtime_ns}\n".encode())
@@ -98,44 +110,54 @@ class BagSource:
         if not self._bags:
             raise DataError(f"{self.spec}: no bag; expected folders that hold {metadata_file.NAME}")
         names = []
-        for bag in self._bags:
-            name = str(bag.relative_to(self._root)) if bag != self._root else bag.name
+        for name, bag in self._bags.items():
             names += [name if not number else f"{name}#{number + 1}" for number in range(self._count(bag))]
         return names
 
     def read(self, name: str) -> Episode:
         """One episode. Raises BadEpisode, naming it, for a bag that is damaged or lacks what training needs."""
-        bag_name, _, number = name.partition("#")
-        folder = self._root if bag_name == self._root.name and self._bags == [self._root] else self._root / bag_name
-        try:
+        folder, number = self._locate(name)
+        with _naming(name):
             robot, streams = self._open(folder)
-            spans = self._spans(streams)
-            if not spans:
-                raise BadEpisode("no instant after an instruction")
-            return self._episode(folder, name, robot, streams, *spans[int(number or 1) - 1])
-        except DataError as error:
-            raise BadEpisode(f"{name}: {error}" if not str(error).startswith(name) else str(error)) from None
-        except WorldAgenError as error:
-            raise BadEpisode(f"{name}: {error}") from None
+            return self._episode(folder, name, robot, streams, self._span(streams, number))
 
     def skew(self, name: str) -> dict[str, Skew]:
         """How far apart the streams of an episode are. Raises BadEpisode."""
-        bag_name, _, number = name.partition("#")
-        folder = self._root if bag_name == self._root.name and self._bags == [self._root] else self._root / bag_name
-        _, streams = self._open(folder)
-        _, instants = self._spans(streams)[int(number or 1) - 1]
-        return skew_report(self._align(streams, instants))
+        folder, number = self._locate(name)
+        with _naming(name):
+            _, streams = self._open(folder)
+            return skew_report(self._align(streams, self._span(streams, number).instants))
+
+    def _locate(self, name: str) -> tuple[Path, int]:
+        """The bag of an episode, and which of its episodes it is, from 1. Raises DataError for a name we did not give."""
+        bag, _, number = (name, "", "1") if name in self._bags else name.rpartition("#")
+        if bag not in self._bags or not number.isdecimal():
+            raise DataError(f"{self.spec}: has no episode {name!r}")
+        return self._bags[bag], int(number)
 
     def _count(self, folder: Path) -> int:
-        """Episodes of a bag; one for a bag that cannot be read, so that it is skipped by name. Reads no picture."""
+        """Episodes of a bag; one for a bag that cannot be read, so that it is skipped by name. Decodes no picture."""
         try:
             with open_bag(folder) as bag:
                 words = _find(bag, WORDS)
-                if words is None or bag.counts.get(words, 0) <= 1:
+                if words is None or (bag.counts.get(words, 0) <= 1 and not self._pauses(bag)):
                     return 1
             return max(1, len(self._spans(self._open(folder)[1])))
         except WorldAgenError:
             return 1
+
+    def _pauses(self, bag: Bag) -> bool:
+        """Whether the static camera is silent for a while anywhere."""
+        stamps = sorted(header_stamp_ns(message.data) for message in bag.messages([_camera(bag, STATIC)], by_time=False))
+        return bool(np.any(np.diff(stamps) > self._reading.pause_s * 1e9))
+
+    def _span(self, streams: _Streams, number: int) -> "_Span":
+        spans = self._spans(streams)
+        if not spans:
+            raise BadEpisode("no instant after an instruction")
+        if not 1 <= number <= len(spans):
+            raise BadEpisode(f"this bag has {len(spans)} episodes")
+        return spans[number - 1]
 
     def _open(self, folder: Path) -> tuple[_Robot, _Streams]:
         if self._read is None or self._read[0] != folder:
@@ -147,15 +169,19 @@ class BagSource:
     def _robot(self, bag: Bag) -> _Robot:
         """Whose joints these are: by the bag's parameters, else by our own."""
         said, reading = bag.metadata.get("parameters", {}), self._reading
-        base = yaml.safe_load(said.get("robot.base_pose", "(0, 0, 0, 0, 0, 0)").replace("(", "[").replace(")", "]"))
-        key = (said.get("robot.urdf", reading.robot), said.get("robot.tool_frame", reading.tool_frame), tuple(base))
+        told = said.get("robot.base_pose", "(0, 0, 0, 0, 0, 0)")
+        try:
+            base = tuple(float(number) for number in told.strip("([ ])").split(","))
+        except ValueError:
+            raise BadEpisode(f"its robot.base_pose is {told!r}; expected 6 numbers with commas between them") from None
+        key = (said.get("robot.urdf", reading.robot), said.get("robot.tool_frame", reading.tool_frame), base)
         if key not in self._kinematics:
             self._kinematics[key] = ForwardKinematics(*key)
         convention = find_convention(said.get("robot.convention", reading.convention))
         return _Robot(self._kinematics[key], convention, said.get("robot.frame_id", "world"))
 
-    def _spans(self, streams: _Streams) -> list[tuple[str, np.ndarray]]:
-        """Words and instants (T,) ns of each episode."""
+    def _spans(self, streams: _Streams) -> list["_Span"]:
+        """Where the episodes are."""
         instants = np.array(streams.static_ns, np.int64)
         spans = []
         for (begin_ns, words), (end_ns, _) in pairwise([*streams.words, (np.iinfo(np.int64).max, "")]):
@@ -163,7 +189,7 @@ class BagSource:
                 continue
             ours = instants[(instants >= begin_ns) & (instants < end_ns)]
             pauses = np.flatnonzero(np.diff(ours) > self._reading.pause_s * 1e9) + 1
-            spans += [(words, part) for part in np.split(ours, pauses) if len(part)]
+            spans += [_Span(words, begin_ns, part) for part in np.split(ours, pauses) if len(part)]
         return spans
 
     def _align(self, streams: _Streams, instants: np.ndarray) -> dict[str, Alignment]:
@@ -172,38 +198,42 @@ class BagSource:
             WRIST: (reading.wrist, streams.wrist_ns),
             JOINTS: (reading.joints, [stamp for stamp, _ in streams.joints]),
         }
+        aligned = {name: align(Rule.parse(rule), instants, np.array(stamps)) for name, (rule, stamps) in rules.items()}
         if not streams.chunks:
-            rules[TARGET_POSE] = (reading.commands, [stamp for stamp, _ in streams.poses])
-            rules[GRIPPER] = (reading.commands, [stamp for stamp, _ in streams.grippers])
-        return {name: align(Rule.parse(rule), instants, np.array(stamps)) for name, (rule, stamps) in rules.items()}
+            ends = _ends(instants)
+            for name, stamped in ((TARGET_POSE, streams.poses), (GRIPPER, streams.grippers)):
+                aligned[name] = align(Rule.parse(reading.commands), ends, np.array([stamp for stamp, _ in stamped]))
+        return aligned
 
-    def _episode(self, folder: Path, name: str, robot: _Robot, streams: _Streams, words: str, instants: np.ndarray) -> Episode:
+    def _episode(self, folder: Path, name: str, robot: _Robot, streams: _Streams, span: "_Span") -> Episode:
+        instants = span.instants
         self._check_period(instants, robot.convention)
         aligned = self._align(streams, instants)
-        actions, first, last = _actions(streams, robot, instants, aligned)
+        actions, first, last = _actions(streams, robot, span, aligned)
         if last <= first:
-            raise BadEpisode(f"no instant of {len(instants)} has both observations and an action")
+            near = ", ".join(f"{stream} {int(alignment.ok.sum())}" for stream, alignment in aligned.items())
+            raise BadEpisode(f"no instant of {len(instants)} has both observations and an action; near enough: {near}")
         instants, actions = instants[first:last], actions[first:last]
-        aligned = self._align(streams, instants)
+        aligned = {stream: alignment[first:last] for stream, alignment in aligned.items()}
         for stream, alignment in aligned.items():
             if not alignment.ok.all():
                 place = int(np.flatnonzero(~alignment.ok)[0])
+                rule = {WRIST: self._reading.wrist, JOINTS: self._reading.joints}.get(stream, self._reading.commands)
                 raise BadEpisode(
-                    f"{stream} is {alignment.skew_s[place]:.3f} s from instant {place} of {len(instants)}; "
-                    f"declared: {getattr(self._reading, 'wrist' if stream == WRIST else 'joints')}"
+                    f"{stream} is {alignment.skew_s[place]:.3f} s from instant {place} of {len(instants)}; declared: {rule}"
                 )
         joints = _mixed_joints(streams.joints, aligned[JOINTS])
-        expert = _rows(streams.expert, instants)[0] if streams.expert else actions
+        expert = _rows(streams.expert, span.begin_ns, instants)[0] if streams.expert else actions
         targets = np.where(np.isnan(expert), actions, expert)
         wrist_ns = np.array(streams.wrist_ns, np.int64)[aligned[WRIST].before]
         return Episode(
             name=name,
-            instruction=words,
+            instruction=span.words,
             convention=robot.convention,
             states=_states(robot.kinematics, joints, actions),
             actions=actions,
             targets=targets,
-            pictures=lambda: _pictures(folder, instants, wrist_ns),
+            pictures=lambda: _pictures(folder, name, instants, wrist_ns),
             values=_values(streams.values, instants),
         )
 
@@ -216,6 +246,15 @@ class BagSource:
                 f"the static camera has {1 / period_s:.1f} Hz, {convention.name!r} {1 / convention.period_s:.1f} Hz; "
                 "record with pictures of every control step (sim.every_picture in lockstep)"
             )
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Whatever is wrong with an episode is told with its name."""
+    try:
+        yield
+    except WorldAgenError as error:
+        raise BadEpisode(str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}") from None
 
 
 def _find(bag: Bag, name: str) -> str | None:
@@ -233,8 +272,9 @@ def _find(bag: Bag, name: str) -> str | None:
 
 def _camera(bag: Bag, name: str) -> str:
     """The topic of a camera, raw or compressed. Raises BadEpisode listing the pictures there are."""
-    topic = _find(bag, name) or _find(bag, f"{name}/compressed")
-    if topic is None or not bag.counts.get(topic):
+    both = (_find(bag, name), _find(bag, f"{name}/compressed"))
+    topic = next((topic for topic in both if topic and bag.counts.get(topic)), None)
+    if topic is None:
         pictures = [other for other, what in bag.topics.items() if what.type.endswith(("/Image", "/CompressedImage"))]
         raise BadEpisode(f"no pictures on {name}; its pictures are on: {', '.join(pictures) or 'no topic'}")
     return topic
@@ -266,7 +306,11 @@ def _read_streams(bag: Bag, robot: _Robot) -> _Streams:
     }
     readers = {topic: read for topic, read in readers.items() if topic is not None}
     for message in bag.messages(list(readers)):
-        readers[message.topic](message)
+        try:
+            readers[message.topic](message)
+        except (AttributeError, TypeError, ValueError) as error:  # its fields are others than its name promises
+            kind = bag.topics[message.topic].type
+            raise BadEpisode(f"a message of {message.topic} ({kind}) is not what we know by that name: {error}") from None
     for name, stamps in (("static camera", streams.static_ns), ("wrist camera", streams.wrist_ns)):
         if np.any(np.diff(stamps) <= 0):
             raise BadEpisode(f"stamps of the {name} do not rise; expected each picture later than the one before")
@@ -283,8 +327,12 @@ def _named(task_state: Any) -> dict[str, float]:
     return dict(zip(task_state.names, np.asarray(task_state.values, np.float64).tolist(), strict=True))
 
 
-def _rows(chunks: Sequence[ActionChunk], instants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The row that the newest chunk has for each instant: (T, 7), NaN where none has one; and which instants have one (T,)."""
+def _rows(chunks: Sequence[ActionChunk], begin_ns: int, instants: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The row that the newest chunk has for each instant: (T, 7), NaN where none has one; and which instants have one (T,).
+
+    Chunks from before begin_ns answered other words, and were dropped with them.
+    """
+    chunks = [chunk for chunk in chunks if chunk.stamp_ns >= begin_ns]
     rows = np.full((len(instants), 7), np.nan)
     stamps = np.array([chunk.stamp_ns for chunk in chunks], np.int64)
     order = np.argsort(stamps, kind="stable")
@@ -299,10 +347,16 @@ def _rows(chunks: Sequence[ActionChunk], instants: np.ndarray) -> tuple[np.ndarr
     return rows, ~np.isnan(rows[:, 0])
 
 
+def _ends(instants: np.ndarray) -> np.ndarray:
+    """The last nanosecond that belongs to each instant (T,): what was commanded up to then was its action."""
+    period = int(np.median(np.diff(instants))) if len(instants) > 1 else 1
+    return np.append(instants[1:], instants[-1:] + period) - 1
+
+
 def _commanded_rows(
     streams: _Streams, robot: _Robot, instants: np.ndarray, aligned: dict[str, Alignment]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows between the poses that were commanded at one instant and at the one before; the first from where the arm was."""
+    """Rows between the poses that were commanded up to the ends of two instants; the first from where the arm was."""
     poses, grippers = aligned[TARGET_POSE], aligned[GRIPPER]
     good = poses.ok & grippers.ok & aligned[JOINTS].ok
     rows = np.full((len(instants), 7), np.nan)
@@ -317,14 +371,12 @@ def _commanded_rows(
     return rows, good
 
 
-def _actions(
-    streams: _Streams, robot: _Robot, instants: np.ndarray, aligned: dict[str, Alignment]
-) -> tuple[np.ndarray, int, int]:
+def _actions(streams: _Streams, robot: _Robot, span: _Span, aligned: dict[str, Alignment]) -> tuple[np.ndarray, int, int]:
     """Executed rows (T, 7) and the range of instants, first to last, in which all is known."""
     if streams.chunks:
-        rows, known = _rows(streams.chunks, instants)
+        rows, known = _rows(streams.chunks, span.begin_ns, span.instants)
     elif streams.poses and streams.grippers:
-        rows, known = _commanded_rows(streams, robot, instants, aligned)
+        rows, known = _commanded_rows(streams, robot, span.instants, aligned)
     else:
         raise BadEpisode(f"no actions: neither {CHUNKS} nor {TARGET_POSE} with {GRIPPER} was recorded")
     good = known & aligned[JOINTS].ok & aligned[WRIST].ok
@@ -363,13 +415,13 @@ def _values(samples: list[tuple[int, dict[str, float]]], instants: np.ndarray) -
     by_stamp = dict(samples)
     if any(int(instant) not in by_stamp for instant in instants):
         return {}
-    names = by_stamp[int(instants[0])].keys()
-    return {name: np.array([by_stamp[int(instant)][name] for instant in instants]) for name in names}
+    told = [by_stamp[int(instant)] for instant in instants]
+    return {name: np.array([values[name] for values in told]) for name in told[0] if all(name in values for values in told)}
 
 
-def _pictures(folder: Path, static_ns: np.ndarray, wrist_ns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs of pictures with these stamps, in order, each decoded once; few are held at a time."""
-    with open_bag(folder) as bag:
+def _pictures(folder: Path, name: str, static_ns: np.ndarray, wrist_ns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of pictures with these stamps, in order, each decoded once; few are held at a time. Raises BadEpisode."""
+    with _naming(name), open_bag(folder) as bag:
         static, wrist = _camera(bag, STATIC), _camera(bag, WRIST)
         wanted = {static: set(static_ns.tolist()), wrist: set(wrist_ns.tolist())}
         held: dict[str, dict[int, np.ndarray]] = {static: {}, wrist: {}}

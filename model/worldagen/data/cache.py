@@ -7,17 +7,19 @@ A cache is a folder named by what it holds: the fingerprints of its sources and 
     states.npy, ...          (N, 7) in SI units, as in Episode
     values.npy               (N, V) further named numbers; those that all episodes have
 
-It is made aside and renamed, so it is there complete or not at all.
+It is made aside and renamed, so it is there complete or not at all. Of several processes one makes it and the others wait.
 
 Legend: N frames of all episodes, S side of a picture.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,7 +32,7 @@ from worldagen.errors import BadEpisode, BadObservation, BagError, DataError
 from worldagen.network.config import VIEWS, NetworkConfig
 from worldagen.preprocess import ImageScaling, square_image
 
-INDEX, FORMAT = "index.json", 1
+INDEX, FORMAT, LOCK = "index.json", 1, ".lock"
 NUMBERS = ("states", "actions", "targets")
 Sizes = tuple[tuple[str, int], ...]  # view and side of each kind of picture that is kept
 Progress = Callable[[Iterable, int], Iterable]  # wraps an iteration of so many
@@ -55,18 +57,23 @@ class Skipped:
 
 
 class FrameCache:
-    """An open cache. Arrays are mapped, not read."""
+    """An open cache. Arrays are mapped, not read. Raises DataError for one that was damaged after it was made."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        index = json.loads((folder / INDEX).read_text("utf-8"))
-        self.episodes = tuple(CachedEpisode(**episode) for episode in index["episodes"])
-        self.skipped = tuple(Skipped(**skipped) for skipped in index["skipped"])
-        self.convention = Convention(**index["convention"])
-        self.frames = sum(episode.length for episode in self.episodes)
-        self.states, self.actions, self.targets = (_load(folder / f"{name}.npy") for name in NUMBERS)
-        self.value_names: tuple[str, ...] = tuple(index["values"])
-        self.values = _load(folder / "values.npy")
+        try:
+            index = json.loads((folder / INDEX).read_text("utf-8"))
+            self.episodes = tuple(CachedEpisode(**episode) for episode in index["episodes"])
+            self.skipped = tuple(Skipped(**skipped) for skipped in index["skipped"])
+            self.convention = Convention(**index["convention"])
+            self.frames = sum(episode.length for episode in self.episodes)
+            self.states, self.actions, self.targets = (_load(folder / f"{name}.npy") for name in NUMBERS)
+            self.value_names: tuple[str, ...] = tuple(index["values"])
+            self.values = _load(folder / "values.npy")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder}: damaged ({error}); remove this folder, it is made again") from None
+        if any(len(table) != self.frames for table in (self.states, self.actions, self.targets, self.values)):
+            raise DataError(f"{folder}: damaged (not {self.frames} rows everywhere); remove this folder, it is made again")
 
     def pictures(self, view: str, side: int) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB. Raises DataError for a size that is not kept."""
@@ -74,6 +81,9 @@ class FrameCache:
         if not path.is_file():
             kept = ", ".join(sorted(file.stem for file in self.folder.glob("*.u8")))
             raise DataError(f"{self.folder}: no pictures {view}_{side}; it has {kept}")
+        found, expected = path.stat().st_size, self.frames * side * side * 3
+        if found != expected:
+            raise DataError(f"{path}: {found} bytes; expected {expected}. Remove its folder, it is made again")
         return np.memmap(path, np.uint8, "r").reshape(self.frames, side, side, 3)
 
 
@@ -108,8 +118,23 @@ def open_cache(
     told = json.dumps([FORMAT, contents, sizes, scaling.flip_rows])
     folder = root / hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
     if not (folder / INDEX).is_file():
-        _make(folder, sources, sizes, scaling, processes, progress)
+        with _alone(root):
+            if not (folder / INDEX).is_file():  # nobody made it while we waited
+                _make(folder, sources, sizes, scaling, processes, progress)
     return FrameCache(folder)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process at a time; the others wait here. A process that is killed lets go by itself."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / LOCK).open("w")
+    except OSError as error:
+        raise DataError(f"{root}: caches cannot be made here: {error}") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +174,8 @@ def _make(
 ) -> None:
     names = [(number, name) for number, source in enumerate(sources) for name in source.episodes()]
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in folder.parent.glob(f".{folder.name}.*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
         decoded = _decode_all([source.spec for source in sources], names, sizes, scaling, processes)
@@ -157,6 +183,10 @@ def _make(
         aside.rename(folder)
     except OSError as error:
         raise DataError(f"{folder}: the cache cannot be written: {error}; nothing of it was kept") from None
+    except BrokenExecutor:
+        raise DataError(
+            f"{folder}: a process that decodes was killed, for lack of memory perhaps; use fewer processes"
+        ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -94,7 +94,7 @@ SOURCES = {
 
 
 def open_source(spec: str) -> Source:
-    """ "KIND:PATH" -> a source. Raises UnknownName for another kind, DataError for a path that is not there."""
+    """ "KIND:PATH" -> a source. Raises UnknownName for another kind, DataError for a path or a package that is not there."""
     kind, colon, path = spec.partition(":")
     if not colon or not path:
         raise DataError(f"data source {spec!r}; expected KIND:PATH, with KIND one of: {', '.join(SOURCES)}")
@@ -103,5 +103,11 @@ def open_source(spec: str) -> Source:
     if not Path(path).exists():
         raise DataError(f"{spec}: {path} does not exist")
     module, name = SOURCES[kind].split(":")
-    source: Source = getattr(import_module(module), name)(Path(path))
+    try:
+        loaded = import_module(module)
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{spec}: needs the package {error.name}; install the extra for it: pip install 'worldagen[data]'"
+        ) from None
+    source: Source = getattr(loaded, name)(Path(path))
     return source
