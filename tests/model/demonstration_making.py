@@ -15,7 +15,7 @@ from worldagen.poses import Pose
 
 MESSAGES = Path(__file__).parents[2] / "ros2_ws" / "src" / "worldagen_msgs" / "msg"
 STORE = get_typestore(Stores.ROS2_JAZZY)
-for _name in ("EndEffectorAction", "ActionChunk", "GripperCommand", "TaskState"):
+for _name in ("EndEffectorAction", "ActionChunk", "GripperCommand", "TaskState", "PolicyStatus"):
     _kind = f"worldagen_msgs/msg/{_name}"
     STORE.register(get_types_from_msg((MESSAGES / f"{_name}.msg").read_text("utf-8"), _kind))
 TYPES = STORE.types
@@ -34,6 +34,7 @@ CHUNKS = topic("/action_chunk", "worldagen_msgs/msg/ActionChunk")
 EXPERT = topic("/expert/action_chunk", CHUNKS.type)
 TARGET_POSE = topic("/target_pose", "geometry_msgs/msg/PoseStamped")
 GRIPPER = topic("/gripper_command", "worldagen_msgs/msg/GripperCommand")
+STATUS = topic("/policy/status", "worldagen_msgs/msg/PolicyStatus")
 TASK_STATE = topic("/sim/task_state", "worldagen_msgs/msg/TaskState")
 
 
@@ -131,6 +132,10 @@ def chunk(stamp_ns: int, rows: np.ndarray, period_s: float = 1 / 30) -> bytes:
     period = TYPES["builtin_interfaces/msg/Duration"](0, round(period_s * SECOND_NS))
     moves: Any = [action(vector(*row[:3]), vector(*row[3:6]), row[6]) for row in np.asarray(rows).tolist()]
     return encode(CHUNKS.type, TYPES[CHUNKS.type](header(stamp_ns), 0, period, "calvin", "", 0.0, moves))
+
+
+def status(stamp_ns: int, words: str) -> bytes:
+    return encode(STATUS.type, TYPES[STATUS.type](header(stamp_ns), 1 if words else 0, words, "network", "", "", 0, 0.0, ""))
 
 
 def pose_message(stamp_ns: int, pose: Pose) -> bytes:

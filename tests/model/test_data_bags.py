@@ -13,6 +13,7 @@ from demonstration_making import (
     EXPERT,
     FINGERS,
     KINEMATICS,
+    STATUS,
     TARGET_POSE,
     TASK_STATE,
     chunk,
@@ -20,6 +21,7 @@ from demonstration_making import (
     joints,
     pose_message,
     records_of,
+    status,
     task_state,
     topic,
     write_demonstration,
@@ -113,6 +115,19 @@ def test_each_instruction_begins_an_episode_of_its_own(tmp_path):
         assert np.array_equal([static for static, _ in episode.pictures()], shown.static)
 
 
+def test_what_the_policy_says_it_follows_counts_also_without_an_instruction(tmp_path):
+    one, other = demonstrate("push it"), demonstrate("pull it", seed=1, start_s=1000.4)
+    begin, turn, end = int(one.stamps_ns[0]), int(other.stamps_ns[0]), int(other.stamps_ns[9])
+    told = [(begin, "push it"), (begin + 10, "push it"), (turn, "pull it"), (end, "")]
+    records = [*records_of(one, without=[WORDS]), *records_of(other, without=[WORDS])]
+    write_bag(tmp_path / "run", [*records, *((STATUS, status(at, words), at, at) for at, words in told)])
+    source = BagSource(tmp_path)
+    assert [(source.read(name).instruction, len(source.read(name))) for name in source.episodes()] == [
+        ("push it", 12),
+        ("pull it", 9),
+    ]
+
+
 def test_a_chunk_that_answered_other_words_is_not_carried_over(tmp_path):
     one, other = demonstrate("push it", steps=3), demonstrate("pull it", steps=6, seed=1, start_s=1000.1)
     records = [record for record in records_of(other) if record[0] not in (CHUNKS, EXPERT) or record[3] > other.stamps_ns[0]]
@@ -182,7 +197,7 @@ def test_seldom_joints_are_mixed_where_that_is_declared(tmp_path):
         ([WRIST], r"no pictures on wrist_camera/image_raw; its pictures are on: /static_camera/image_raw"),
         ([STATIC, WRIST], r"its pictures are on: no topic"),
         ([JOINTS], "no messages on joint_states"),
-        ([WORDS], "no words: nothing on instruction"),
+        ([WORDS], "no words: nothing on instruction or policy/status"),
         ([CHUNKS, EXPERT, TARGET_POSE], "no actions: neither action_chunk nor target_pose with gripper_command"),
     ],
 )

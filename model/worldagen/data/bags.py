@@ -2,6 +2,7 @@
 running policy makes it.
 
 An instant is a picture of the static camera. An episode is what follows one instruction, up to the next one or to a pause.
+Where the policy told its status, what it followed counts, else what was asked for on `instruction`.
 
 What was executed (actions): the rows of `action_chunk`, or, in a bag without chunks (a teleoperated arm), what `target_pose`
 and `gripper_command` asked for from one instant to the next. What should have been done (targets): the rows of
@@ -34,7 +35,7 @@ from worldagen.robot_state import RobotState
 from worldagen.types import ActionChunk
 
 STATIC, WRIST, JOINTS = "static_camera/image_raw", "wrist_camera/image_raw", "joint_states"
-WORDS, CHUNKS, EXPERT = "instruction", "action_chunk", "expert/action_chunk"
+WORDS, STATUS, CHUNKS, EXPERT = "instruction", "policy/status", "action_chunk", "expert/action_chunk"
 TARGET_POSE, GRIPPER, TASK_STATE = "target_pose", "gripper_command", "sim/task_state"
 
 
@@ -139,8 +140,8 @@ class BagSource:
         """Episodes of a bag; one for a bag that cannot be read, so that it is skipped by name. Decodes no picture."""
         try:
             with open_bag(folder) as bag:
-                words = _find(bag, WORDS)
-                if words is None or (bag.counts.get(words, 0) <= 1 and not self._pauses(bag)):
+                told = [bag.counts.get(_find(bag, name) or "", 0) for name in (WORDS, STATUS)]
+                if told[1] == 0 and told[0] <= 1 and not self._pauses(bag):
                     return 1
             return max(1, len(self._spans(self._open(folder)[1])))
         except WorldAgenError:
@@ -287,13 +288,15 @@ def _read_streams(bag: Bag, robot: _Robot) -> _Streams:
     joints = _find(bag, JOINTS)
     if joints is None or not bag.counts.get(joints):
         raise BadEpisode(f"no messages on {JOINTS}")
-    if _find(bag, WORDS) is None or not bag.counts.get(_find(bag, WORDS) or ""):
-        raise BadEpisode(f"no words: nothing on {WORDS}; an episode begins with its instruction")
+    if not any(bag.counts.get(_find(bag, name) or "") for name in (WORDS, STATUS)):
+        raise BadEpisode(f"no words: nothing on {WORDS} or {STATUS}; an episode begins with its instruction")
+    followed: list[tuple[int, str]] = []
     readers = {
         static: lambda message: streams.static_ns.append(header_stamp_ns(message.data)),
         wrist: lambda message: streams.wrist_ns.append(header_stamp_ns(message.data)),
         joints: lambda message: streams.joints.append((_stamp_ns(bag, message), decode_joints(bag.decode(message)))),
         _find(bag, WORDS): lambda message: streams.words.append((message.publish_time_ns, str(bag.decode(message).data))),
+        _find(bag, STATUS): lambda message: followed.append((_stamp_ns(bag, message), str(bag.decode(message).instruction))),
         _find(bag, CHUNKS): lambda message: streams.chunks.append(decode_chunk(bag.decode(message), robot.frame_id)),
         _find(bag, EXPERT): lambda message: streams.expert.append(decode_chunk(bag.decode(message), robot.frame_id)),
         _find(bag, TARGET_POSE): lambda message: streams.poses.append(
@@ -315,6 +318,9 @@ def _read_streams(bag: Bag, robot: _Robot) -> _Streams:
         if np.any(np.diff(stamps) <= 0):
             raise BadEpisode(f"stamps of the {name} do not rise; expected each picture later than the one before")
     streams.joints.sort(key=lambda item: item[0])
+    if any(words for _, words in followed):  # the policy says what it follows, also when an action asked it to, and until when
+        changes = zip(followed, [(0, ""), *followed], strict=False)
+        streams.words = [told for told, before in changes if told[1] != before[1]]
     return streams
 
 
