@@ -58,7 +58,7 @@ def open_workers(processes: int, build: Callable[..., Callable[[Any], Any]], *ar
     if processes > 1:  # the software driver would start as many threads as there are cores in every process
         os.environ.setdefault("LP_NUM_THREADS", "1")
     pool = ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(build, arguments)
+        processes, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(os.getpid(), build, arguments)
     )
     try:
         yield Workers(pool)
@@ -70,9 +70,11 @@ _build: Callable[[], Callable[[Any], Any]] | None = None
 _do: Callable[[Any], Any] | None = None
 
 
-def _begin_worker(build: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
+def _begin_worker(parent: int, build: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
     global _build
     end_with_parent()
+    if os.getppid() != parent:  # it died while this process was still importing, before the kernel was asked to tell
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets it finish its job
     _build = lambda: build(*arguments)  # noqa: E731 - built with the first job, whose error the parent is told
 
