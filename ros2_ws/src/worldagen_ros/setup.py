@@ -44,6 +44,7 @@ setup(
             "execute = worldagen_ros.commands.execute",
             "parameters = worldagen_ros.commands.parameters",
             "record = worldagen_ros.commands.record",
+            "replay = worldagen_ros.commands.replay",
             "train = worldagen_ros.commands.train",
             "up = worldagen_ros.commands.up",
         ],
