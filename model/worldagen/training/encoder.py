@@ -75,6 +75,9 @@ def numbers_to_regress(stage: EncoderStage, cache: FrameCache, numbers: NetworkN
         names += [f"{kind} {cache.value_names[place]}" for kind in ("sin", "cos") for place in found]
         columns += [np.sin(angles), np.cos(angles)]
     table = np.concatenate(columns, axis=1)
+    broken = [name for name, column in zip(names, table.T, strict=True) if not np.isfinite(column).all()]
+    if broken:
+        raise DataError(f"the encoder cannot learn numbers that are not finite in every frame: {', '.join(broken[:5])}")
     spread = table.std(axis=0)
     return tuple(names), ((table - table.mean(axis=0)) / np.where(spread > 1e-6, spread, 1.0)).astype(np.float32)
 
@@ -98,7 +101,7 @@ def encoder_batches(
         chosen = random.choice(frames, stage.loop.batch)
         draws = draw_augmentation(stage.augmentation, random, stage.loop.batch)
         mine = share_of(np.arange(stage.loop.batch), process, processes)
-        chosen = np.sort(chosen[mine])  # pages of the files in their order; the draws are independent of the frames
+        chosen = np.sort(chosen)[mine]  # pages of the files in their order; the draws are independent of the frames
         draws = type(draws)(*(part[mine] for part in vars(draws).values()))
         return _frames(static[chosen], wrist[chosen], table[chosen], scaling, draws)
 

@@ -38,24 +38,31 @@ def keep_features(
     wrist = cache.pictures("wrist", config.vision.wrist_size)
     shape = (cache.frames, 2 * config.resampler.queries + 2, config.vision.width)
     starts = range(0, cache.frames, FRAMES_AT_ONCE)
-    for copy in range(stage.copies):
+    missing = [copy for copy in range(stage.copies) if not (folder / f"copy_{copy}.npy").is_file()]
+    for left in folder.glob(".copy_*") if missing else ():  # by a run that was killed
+        left.unlink(missing_ok=True)
+    for copy in missing:
         place = folder / f"copy_{copy}.npy"
-        if place.is_file():
-            continue
         draws = None if copy == 0 else _draw_episodes(cache, stage, seed, copy)
         aside = folder / f".copy_{copy}.{os.getpid()}.npy"
         try:
-            kept = np.lib.format.open_memmap(aside, "w+", np.float16, shape)
-            for start in progress(starts, len(starts)):
-                part = slice(start, start + FRAMES_AT_ONCE)
-                kept[part] = _summaries(network, static[part], wrist[part], scaling, _part(draws, part))
-            kept.flush()
-            del kept
+            with aside.open("wb") as file:  # not mapped: a full disk would kill the process instead of raising an error
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+                for start in progress(starts, len(starts)):
+                    part = slice(start, start + FRAMES_AT_ONCE)
+                    kept = _summaries(network, static[part], wrist[part], scaling, _part(draws, part))
+                    file.write(kept.astype("<f2").tobytes())
             aside.rename(place)
         except OSError as error:
             aside.unlink(missing_ok=True)
             raise DataError(f"{place}: features cannot be written: {error}") from None
-    return [np.load(folder / f"copy_{copy}.npy", mmap_mode="r", allow_pickle=False) for copy in range(stage.copies)]
+    try:
+        copies = [np.load(folder / f"copy_{copy}.npy", mmap_mode="r", allow_pickle=False) for copy in range(stage.copies)]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: damaged ({error}); remove this folder, the features are made again") from None
+    if any(copy.shape != shape for copy in copies):
+        raise DataError(f"{folder}: features of other data ({copies[0].shape}; expected {shape}); remove this folder")
+    return copies
 
 
 @torch.inference_mode()

@@ -6,16 +6,19 @@ of the whole batch. A batch is drawn from (seed, step) in a thread of its own wh
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 from tqdm import tqdm
 
@@ -55,9 +58,19 @@ def learning_rate(optimiser: Optimiser, step: int, steps: int) -> float:
 def make_accelerator(machine: Machine, folder: Path) -> Accelerator:
     """On whatever devices and processes there are; metrics go to the machine's trackers below the folder."""
     torch.set_num_threads(machine.threads)
-    trackers = [name.strip() for name in machine.trackers.split(",") if name.strip()]
+    trackers: list[Any] = [name.strip() for name in machine.trackers.split(",") if name.strip()]
+    handlers = [
+        DistributedDataParallelKwargs(find_unused_parameters=True),  # a loss of weight 0 leaves its head without gradients
+        InitProcessGroupKwargs(timeout=timedelta(days=1)),  # the others wait while one decodes or keeps features
+    ]
     try:
-        return Accelerator(mixed_precision=machine.precision, log_with=trackers or None, project_dir=folder)
+        return Accelerator(
+            cpu=not torch.accelerator.is_available(),  # unless told, processes on CPUs would not find one another
+            mixed_precision=machine.precision,
+            log_with=trackers or None,
+            project_dir=folder,
+            kwargs_handlers=handlers,
+        )
     except (ValueError, ImportError) as error:
         raise TrainingError(f"machine.precision {machine.precision!r}, trackers {machine.trackers!r}: {error}") from None
 
@@ -77,6 +90,8 @@ def fit(
     module: a batch in, a mapping of losses out, with "total". draw: (step, process, processes) -> that process's share.
     validate: called with the module holding the moving average. Raises TrainingError; what was saved before stays whole.
     """
+    if loop.batch % accelerator.num_processes:
+        raise TrainingError(f"{name}: a batch of {loop.batch} cannot be shared out over {accelerator.num_processes} processes")
     weights = trained_weights(module)
     adam = torch.optim.AdamW(
         list(weights.values()),
@@ -91,15 +106,16 @@ def fit(
     average = MovingAverage(weights, optimiser.ema)
     states = saved_states(folder)
     step = restore_state(states[-1], bare, average, adam.optimizer) if states else 0
-    _cut_metrics(folder / METRICS, step)
+    if accelerator.is_main_process:
+        _cut_metrics(folder / METRICS, step)
     if accelerator.log_with and step < loop.steps:
         accelerator.init_trackers(name)
     began_s, waited_s, begun_at, told_s = time.perf_counter(), 0.0, step, time.perf_counter()
-    sums: dict[str, float] = {}
+    sums, summed = dict[str, float](), 0
     shown = tqdm(
         total=loop.steps, initial=step, desc=name, unit="step", disable=not accelerator.is_main_process, mininterval=1.0
     )
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as ahead, shown:
+    with _saving(folder), ThreadPoolExecutor(1, thread_name_prefix="batches") as ahead, shown:
         place = (accelerator.process_index, accelerator.num_processes)
         following = ahead.submit(draw, step, *place) if step < loop.steps else None
         while step < loop.steps:
@@ -108,20 +124,21 @@ def fit(
             batch = {key: value.to(accelerator.device) for key, value in following.result().items()}
             waited_s += time.perf_counter() - waits_s
             following = ahead.submit(draw, step + 1, *place) if step + 1 < loop.steps else None
+            torch.manual_seed(step * accelerator.num_processes + accelerator.process_index)  # of dropout, where there is any
             losses = _step(prepared, adam, accelerator, batch, learning_rate(optimiser, step, loop.steps), optimiser.clip)
-            step += 1
+            step, summed = step + 1, summed + 1
+            if not math.isfinite(losses["total"]):
+                raise TrainingError(f"{name}: the loss is {losses['total']} at step {step}; the states in {folder} are from "
+                                    "before; lower the learning rate")  # fmt: skip
             average.update(weights, step)
             shown.update()
             for key, value in losses.items():
                 sums[key] = sums.get(key, 0.0) + value
             if step % TOLD_EVERY == 0 or step == loop.steps:
-                since = TOLD_EVERY if step % TOLD_EVERY == 0 else step % TOLD_EVERY
-                told = {key: value / since for key, value in sums.items()}
+                told = {key: value / summed for key, value in sums.items()}
                 now_s = time.perf_counter()
-                told["samples_per_s"], told_s, sums = since * loop.batch / (now_s - told_s), now_s, {}
-                if not math.isfinite(told["total"]):
-                    raise TrainingError(f"{name}: the loss is {told['total']} at step {step}; states up to step "
-                                        f"{step - step % loop.save_steps} are kept; lower the learning rate")  # fmt: skip
+                told["samples_per_s"] = summed * loop.batch / (now_s - told_s)
+                told_s, sums, summed = now_s, {}, 0
                 shown.set_postfix_str(f"loss {told['total']:.4f}, waiting {waited_s / max(now_s - began_s, 1e-9):.0%}")
                 _tell(accelerator, folder, step, told)
             if validate is not None and (step % loop.validate_steps == 0 or step == loop.steps):
@@ -133,7 +150,8 @@ def fit(
         accelerator.wait_for_everyone()
     spent_s = time.perf_counter() - began_s
     if accelerator.log_with and begun_at < loop.steps:
-        accelerator.end_training()
+        for tracker in accelerator.trackers:  # not end_training: that parts the processes, and the next stage needs them
+            tracker.finish()
     return Fitted(
         tuple(saved_states(folder)), spent_s, waited_s / max(spent_s, 1e-9), (step - begun_at) * loop.batch / max(spent_s, 1e-9)
     )
@@ -178,16 +196,28 @@ def _tell(accelerator: Accelerator, folder: Path, step: int, numbers: Mapping[st
     accelerator.log(named, step=step)
 
 
+@contextmanager
+def _saving(folder: Path) -> Iterator[None]:
+    """What the disk refuses ends a run in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be written: {error}; what was saved before is whole") from None
+
+
 def _cut_metrics(path: Path, step: int) -> None:
     """Forget what was told after the state that the run goes on from."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        lines = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
-        path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    with _saving(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            lines = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
+            aside = path.with_name(f".{path.name}.{os.getpid()}")
+            aside.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+            aside.rename(path)
 
 
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, KeyError):  # the last line of a run that was killed
+    except (ValueError, KeyError, TypeError):  # the last line of a run that was killed
         return math.inf

@@ -119,8 +119,8 @@ def policy_batches(
         painted = round(count * stage.painted_share) if pictures else 0
         history[:painted], known[:painted] = numbers.actions[rows[:painted]], numbers.states[frames[:painted]]
         mine = share_of(np.arange(count), process, processes)
-        shown = mine[mine < painted]
-        summaries = np.stack([features[copies[index]][frames[index]] for index in mine])
+        shown = share_of(np.arange(painted), process, processes)
+        summaries = np.stack([features[int(copies[index])][frames[index]] for index in mine])
         batch = {
             "summaries": torch.from_numpy(summaries),
             "states": torch.from_numpy(known[mine].astype(np.float32)),

@@ -1,6 +1,7 @@
 """A whole training run: data -> cache -> encoder -> kept features -> policy. Every stage goes on where it was interrupted.
 
 OUT/recipe.json           what was asked for; a later run in this folder must ask for the same
+OUT/data.json             which frames it began with; encoder and features are worth nothing for others
 OUT/cache/                frames of the data
 OUT/encoder/              stage 1: states, metrics, and encoder.safetensors when done
 OUT/features/             stage 2
@@ -8,11 +9,14 @@ OUT/policy_SEED/          stage 3: states, metrics, pictures
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
@@ -30,9 +34,9 @@ from worldagen.training.pictures import save_pictures
 from worldagen.training.policy import PolicyLoss, policy_batches, policy_report
 from worldagen.training.recipe import Recipe
 from worldagen.training.samples import NetworkNumbers, WindowPlaces, network_numbers, split_episodes
-from worldagen.training.state import averaged_weights
+from worldagen.training.state import averaged_weights, trained_weights
 
-RECIPE, ENCODER, POLICY = "recipe.json", "encoder.safetensors", "policy_"
+RECIPE, DATA, ENCODER, POLICY = "recipe.json", "data.json", "encoder.safetensors", "policy_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +59,12 @@ def prepare(recipe: Recipe, specs: Sequence[str], folder: Path) -> Prepared:
     cache = open_cache(
         folder / "cache", specs, picture_sizes(config), conventions.image, recipe.machine.decode_processes, _progress("decode")
     )
+    _claim_data(folder, cache)
     training, held_out = split_episodes(cache, recipe.data.held_out_every)
     print(f"{len(cache.episodes)} episodes, {cache.frames} frames; {len(held_out)} held out, {len(cache.skipped)} skipped")
     for skipped in cache.skipped[:20]:
-        print(f"  skipped {skipped.reason}")
+        named = skipped.reason.startswith(skipped.name)
+        print(f"  skipped {skipped.reason}" if named else f"  skipped {skipped.name}: {skipped.reason}")
     return Prepared(recipe, folder, cache, network_numbers(cache, conventions), conventions, training, held_out)
 
 
@@ -68,9 +74,9 @@ def train(prepared: Prepared) -> Fitted:
     policy_folder = folder / f"{POLICY}{recipe.seed}"
     accelerator = make_accelerator(recipe.machine, policy_folder)
     network = make_network(prepared)
-    if accelerator.is_main_process:
-        train_encoder(prepared, network, accelerator)
-    accelerator.wait_for_everyone()
+    places = WindowPlaces(prepared.training, network.config, recipe.data)  # refused before anything is trained
+    held_out = WindowPlaces(prepared.held_out, network.config, recipe.data) if prepared.held_out else None
+    train_encoder(prepared, network, accelerator)
     _take_encoder(folder, network)
     images = prepared.conventions.image
     if accelerator.is_main_process:
@@ -80,16 +86,14 @@ def train(prepared: Prepared) -> Fitted:
         )  # fmt: skip
     accelerator.wait_for_everyone()
     features = keep_features(folder / "features", network, cache, images, recipe.features, recipe.encoder_seed)
-    places = WindowPlaces(prepared.training, network.config, recipe.data)
     if accelerator.is_main_process:
         print(f"{len(places)} windows to train on, {places.too_short} episodes are too short for one")
     draw = policy_batches(
         recipe.policy, places, cache, prepared.numbers, features, _text(network, places.words), network, images,
         prepared.conventions.state, recipe.seed,
     )  # fmt: skip
-    validate = None
-    if prepared.held_out:
-        held_out = WindowPlaces(prepared.held_out, network.config, recipe.data)
+    checked = None
+    if held_out is not None:
         text = _text(network, held_out.words)
         score = policy_report(held_out, cache, prepared.numbers, features[0], text, network, images)
 
@@ -101,9 +105,11 @@ def train(prepared: Prepared) -> Fitted:
                 )  # fmt: skip
             return score(module, step)
 
+        checked = validate
+
     return fit(
         f"policy {recipe.seed}", PolicyLoss(network, recipe.policy.loss), draw, recipe.policy.loop, recipe.policy.optimiser,
-        accelerator, policy_folder, validate,
+        accelerator, policy_folder, checked,
     )  # fmt: skip
 
 
@@ -120,11 +126,16 @@ def make_network(prepared: Prepared) -> WorldAgen:
     return network
 
 
-def train_encoder(prepared: Prepared, network: WorldAgen, accelerator) -> None:
-    """Stage 1, if it is not done; without steps the encoder stays as it is. Leaves FOLDER/encoder/encoder.safetensors."""
+def train_encoder(prepared: Prepared, network: WorldAgen, accelerator: Accelerator) -> None:
+    """Stage 1, if it is not done; without steps the encoder stays as it is. Leaves FOLDER/encoder/encoder.safetensors.
+
+    All processes take part.
+    """
     recipe, cache, folder = prepared.recipe, prepared.cache, prepared.folder / "encoder"
     stage, images = recipe.encoder, prepared.conventions.image
-    if (folder / ENCODER).is_file():
+    done = (folder / ENCODER).is_file()
+    accelerator.wait_for_everyone()  # until all have looked, nobody may write it
+    if done:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if stage.loop.steps and network.config.vision.trained:
@@ -138,9 +149,10 @@ def train_encoder(prepared: Prepared, network: WorldAgen, accelerator) -> None:
             validate = encoder_report(cache, prepared.held_out, network.config, images, table, names)
         fitted = fit("encoder", module, draw, stage.loop, stage.optimiser, accelerator, folder, validate)
         module.load_state_dict(averaged_weights(fitted.states[-1]), strict=False)
-    aside = folder / f".{ENCODER}"
-    save_file(_encoder_of(network), aside)
-    aside.rename(folder / ENCODER)
+        accelerator.free_memory()  # of the optimiser, which is done
+    if accelerator.is_main_process:
+        _save_encoder(folder, network)
+    accelerator.wait_for_everyone()
 
 
 def build_checkpoint(prepared: Prepared, state: Path, folder: Path, notes: str) -> None:
@@ -148,9 +160,13 @@ def build_checkpoint(prepared: Prepared, state: Path, folder: Path, notes: str) 
     network = make_network(prepared)
     _take_encoder(prepared.folder, network)
     averaged = {name.removeprefix("network."): value for name, value in averaged_weights(state).items()}
-    unknown = sorted(set(averaged) - set(network.state_dict()))
-    if unknown:
-        raise TrainingError(f"{state}: weights of another network: {', '.join(unknown[:5])}")
+    trained = trained_weights(PolicyLoss(network, prepared.recipe.policy.loss))
+    expected = {name.removeprefix("network."): weight.shape for name, weight in trained.items()}
+    differing = sorted(
+        name for name in {*expected, *averaged} if getattr(averaged.get(name), "shape", None) != expected.get(name)
+    )
+    if differing:
+        raise TrainingError(f"{state}: weights of another network: {', '.join(differing[:5])}")
     network.load_state_dict(averaged, strict=False)
     save_checkpoint(folder, network.eval(), prepared.conventions, notes)
 
@@ -163,8 +179,22 @@ def _encoder_of(network: WorldAgen) -> dict[str, torch.Tensor]:
     }
 
 
+def _save_encoder(folder: Path, network: WorldAgen) -> None:
+    aside = folder / f".{ENCODER}"
+    try:
+        save_file(_encoder_of(network), aside)
+        aside.rename(folder / ENCODER)
+    except (OSError, SafetensorError) as error:
+        aside.unlink(missing_ok=True)
+        raise TrainingError(f"{folder / ENCODER}: cannot be saved: {error}; the states beside it are whole") from None
+
+
 def _take_encoder(folder: Path, network: WorldAgen) -> None:
-    tensors = load_file(folder / "encoder" / ENCODER)
+    file = folder / "encoder" / ENCODER
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{file}: cannot be read ({error}); train in this folder first") from None
     for part in ("vision", "resampler"):
         prefix = f"{part}."
         own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -185,18 +215,52 @@ def _claim(folder: Path, recipe: Recipe, specs: Sequence[str]) -> None:
         asked.pop(key)
     asked["data_sources"] = list(specs)
     file = folder / RECIPE
-    if file.is_file():
-        found = json.loads(file.read_text("utf-8"))
-        differing = list(_differences(found, json.loads(json.dumps(asked))))
-        if differing:
-            raise TrainingError(f"{folder} holds a run with {'; '.join(differing)}. Ask for the same, or give another folder")
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise TrainingError(f"{folder} is not empty and holds no training run; give another folder. Nothing in it was changed")
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(".new")
-    aside.write_text(json.dumps(asked, indent=1), "utf-8")
-    aside.rename(file)
+    try:
+        # Looked at before the recipe: another process of this run may be writing here.
+        foreign = folder.is_dir() and any(not item.name.startswith(RECIPE) for item in folder.iterdir())
+        if file.is_file():
+            found = _read_json(file)
+            differing = list(_differences(found, json.loads(json.dumps(asked))))
+            if differing:
+                raise TrainingError(
+                    f"{folder} holds a run with {'; '.join(differing)}. Ask for the same, or give another folder"
+                )
+            return
+        if foreign:
+            raise TrainingError(
+                f"{folder} is not empty and holds no training run; give another folder. Nothing in it was changed"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_json(file, asked)
+    except OSError as error:
+        raise TrainingError(f"{folder}: no training run can be kept here: {error}") from None
+
+
+def _claim_data(folder: Path, cache: FrameCache) -> None:
+    """What is kept in a folder was made from one set of frames."""
+    file, now = folder / DATA, {"cache": cache.folder.name}
+    if not file.is_file():
+        _write_json(file, now)
+    elif _read_json(file) != now:
+        raise TrainingError(f"{folder}: its data have changed since it was begun (files were added, removed or written again); "
+                            "give another folder")  # fmt: skip
+
+
+def _read_json(file: Path) -> object:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{file}: cannot be read ({error}); give another folder") from None
+
+
+def _write_json(file: Path, tree: object) -> None:
+    aside = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        aside.write_text(json.dumps(tree, indent=1), "utf-8")
+        aside.rename(file)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise TrainingError(f"{file}: cannot be written: {error}") from None
 
 
 def _differences(found: object, asked: object, prefix: str = "") -> Iterable[str]:

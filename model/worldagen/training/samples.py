@@ -11,7 +11,7 @@ import torch
 
 from worldagen.conventions import encode_rows
 from worldagen.data.cache import CachedEpisode, FrameCache
-from worldagen.errors import DataError
+from worldagen.errors import DataError, TrainingError
 from worldagen.network.config import NetworkConfig
 from worldagen.policy_conventions import PolicyConventions
 from worldagen.preprocess import ImageScaling, scale_poses
@@ -100,7 +100,9 @@ def step_random(seed: int, step: int, stream: int = 0) -> np.random.Generator:
 
 
 def share_of(batch: np.ndarray, process: int, processes: int) -> np.ndarray:
-    """The rows of a batch that one of several processes takes."""
+    """The rows of a batch that one of several processes takes: as many as every other, so that means of means are means."""
+    if len(batch) % processes:
+        raise TrainingError(f"{len(batch)} samples of a step cannot be shared out evenly over {processes} processes")
     return batch[process::processes]
 
 
@@ -135,7 +137,7 @@ def shift_picture(picture: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 def normalise(pictures: np.ndarray, scaling: ImageScaling) -> torch.Tensor:
     """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 as the network takes them."""
-    scaled = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255.0
+    scaled = torch.from_numpy(np.array(pictures, order="C")).permute(0, 3, 1, 2).float() / 255.0
     mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (scaling.mean, scaling.std))
     return (scaled - mean) / std
 

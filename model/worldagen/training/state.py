@@ -46,6 +46,9 @@ def save_state(
 ) -> Path:
     """Write the state after `step` steps and remove all but the newest `keep`. Raises TrainingError; older ones stay then."""
     weights = trained_weights(module)
+    broken = [name for name, weight in weights.items() if not torch.isfinite(weight).all()]
+    if broken:
+        raise TrainingError(f"step {step}: weights that are not finite: {', '.join(broken[:3])}; lower the learning rate")
     tensors = {f"model/{name}": weight for name, weight in weights.items()}
     tensors |= {f"average/{name}": weight for name, weight in average.weights.items()}
     for name, weight in weights.items():
@@ -53,7 +56,8 @@ def save_state(
     place = folder / f"{PREFIX}{step:06d}"
     aside = folder / f".{place.name}.{os.getpid()}"
     try:
-        shutil.rmtree(aside, ignore_errors=True)
+        for left in folder.glob(f".{PREFIX}*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         aside.mkdir(parents=True)
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, aside / TENSORS)
         (aside / NOTES).write_text(json.dumps({"step": step}), "utf-8")
@@ -72,17 +76,18 @@ def save_state(
 
 def saved_states(folder: Path) -> list[Path]:
     """Whole states, oldest first."""
-    return sorted(place for place in folder.glob(f"{PREFIX}*") if (place / NOTES).is_file())
+    return sorted((place for place in folder.glob(f"{PREFIX}*") if (place / NOTES).is_file()), key=_step_in)
 
 
 def restore_state(place: Path, module: nn.Module, average: MovingAverage, optimiser: torch.optim.Optimizer) -> int:
     """Put a saved state back; returns its step. Raises TrainingError, changing nothing, when it is of another network."""
-    tensors = _read(place)
+    tensors, step = _read(place), _step_of(place)
     weights = trained_weights(module)
     for kind, named in (("model", weights), ("average", average.weights)):
         stored = {name.removeprefix(f"{kind}/"): value.shape for name, value in tensors.items() if name.startswith(f"{kind}/")}
         if stored != {name: value.shape for name, value in named.items()}:
             raise TrainingError(f"{place}: a state of another network or recipe; give another folder for this run")
+    fused = all(group.get("fused") for group in optimiser.param_groups)  # keeps its count of steps beside the weights
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(tensors[f"model/{name}"])
@@ -91,14 +96,26 @@ def restore_state(place: Path, module: nn.Module, average: MovingAverage, optimi
             moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             if moments:
                 optimiser.state[weight] = {
-                    key: value.to(weight.device) if value.ndim else value for key, value in moments.items()
+                    key: value.to(weight.device) if value.ndim or fused else value for key, value in moments.items()
                 }
-    return int(json.loads((place / NOTES).read_text("utf-8"))["step"])
+    return step
 
 
 def averaged_weights(place: Path) -> dict[str, torch.Tensor]:
     """The moving average of a saved state, by parameter name."""
     return {name.removeprefix("average/"): value for name, value in _read(place).items() if name.startswith("average/")}
+
+
+def _step_in(place: Path) -> tuple[int, str]:
+    number = place.name.removeprefix(PREFIX)
+    return (int(number) if number.isdecimal() else -1, number)
+
+
+def _step_of(place: Path) -> int:
+    try:
+        return int(json.loads((place / NOTES).read_text("utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{place / NOTES}: {error}; remove this folder to go on from the one before") from None
 
 
 def _read(place: Path) -> dict[str, torch.Tensor]:
