@@ -1,5 +1,7 @@
 """What the pages say is so: links lead somewhere, programs run, commands exist."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -71,3 +73,45 @@ def test_the_bag_program_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(blocks(ROOT / "docs/bags.md", "python")[0], {})
     assert capsys.readouterr().out == "1 hi lift_red_block\n"
+
+
+def shell(line: str, folder: Path) -> str:
+    done = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, env=commands_environment())
+    assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def commands_environment() -> dict[str, str]:
+    return {**os.environ, "MUJOCO_GL": "disable", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.timeout(900)  # several programs in turn, on a machine that may be busy
+def test_the_way_from_bags_to_a_checkpoint_runs_as_it_is_told(tmp_path):
+    pytest.importorskip("worldagen_ros", reason="needs the built workspace: run scripts/test")
+    page = ROOT / "docs/training.md"
+    (tmp_path / "mine.yaml").write_text(blocks(page, "yaml")[0], "utf-8")
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if "out/mine" in line]
+    live = [line for line in lines if "bag record" in line]  # beside a running robot: tests/ros/test_recorder.py does that
+    for line in lines:
+        if line not in live:
+            shell(line, tmp_path)
+    assert len(live) == 1 and len(lines) >= 6
+    assert (tmp_path / "out/mine/run/checkpoint/model.safetensors").is_file()
+    assert (tmp_path / "out/mine/score/report.html").is_file()
+
+
+SMALLER = (
+    "record.scenes=A record.tasks=open_drawer record.episodes_per_task=2 encoder.loop.steps=2 policy.loop.steps=2 "
+    "choice.candidates=1 choice.episodes=1 choice.scenes=A data.held_out_every=2 machine.decode_processes=1"
+)
+
+
+@pytest.mark.timeout(900)  # several programs in turn, on a machine that may be busy
+def test_the_shipped_recipe_goes_all_the_way(tmp_path):
+    """The command of the page, with everything made small."""
+    pytest.importorskip("worldagen_ros", reason="needs the built workspace: run scripts/test")
+    line = blocks(ROOT / "docs/training.md", "sh")[0].strip()
+    told = shell(" ".join([line, *(f"--set {setting}" for setting in SMALLER.split())]), tmp_path)
+    assert "<- chosen" in told
+    report = json.loads((tmp_path / "out/playtable/training.json").read_text("utf-8"))
+    assert report["candidates"][0]["success"] in (0.0, 1.0) and report["chosen"] == "0_000002"
