@@ -117,8 +117,8 @@ def compare(plan: Plan, replayed: Sequence[np.ndarray | None]) -> Comparison:
     missing = tuple(decision.stamp_ns for decision, rows in zip(plan.decisions, replayed, strict=True) if rows is None)
     if not made:
         raise ReplayError(
-            f"none of {len(plan.decisions)} decisions could be made again: the bag does not hold what was seen, with stamps "
-            "near enough to each other (cameras.max_skew_s)"
+            f"none of {len(plan.decisions)} decisions could be made again: what was seen is not in the bag, or not with stamps "
+            "near enough to each other (cameras.max_skew_s), or no answer came in time (--pace lockstep waits for it)"
         )
     return Comparison(
         plan=plan,
