@@ -46,7 +46,13 @@ def draw_frame(
     for index, name in enumerate(("static camera", "wrist camera")):
         _caption(draw, name, index * SIDE, BAR + SIDE)
     if compared is None:
-        draw.text((SIDE, BAR + SIDE + STRIP // 2), "no expectation yet", fill=FAINT, font=_font(17), anchor="mm")
+        draw.text(
+            (SIDE, BAR + SIDE + STRIP // 2),
+            "nothing was expected yet: only the network has a world model",
+            fill=FAINT,
+            font=_font(17),
+            anchor="mm",
+        )
         return np.asarray(frame)
     for index, (view, what) in enumerate((view, what) for view in ("static", "wrist") for what in ("expected", "came")):
         picture = (compared.expected if what == "expected" else compared.came)[view]

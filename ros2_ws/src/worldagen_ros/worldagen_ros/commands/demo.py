@@ -1,7 +1,7 @@
-"""The whole loop, by itself: the learned policy does three tasks by words, through ROS, and shows what it expects to see next.
+"""The whole loop, by itself: three tasks by a scripted expert through ROS, then fifty decisions of the network.
 
-Starts the stack in lockstep without a window, prints a table, writes an MP4 of both cameras, with the world model's expectation
-beside what came, and says where.
+Starts the stack in lockstep without a window, prints a table, writes an MP4 of both cameras, with what the world model expected
+beside what came, and says where. --checkpoint FOLDER lets a trained network do the three tasks instead.
 """
 
 import argparse
@@ -32,6 +32,8 @@ NAMESPACE = "demo"
 SCENE = "A"
 SEED = 1
 TASKS = ("lift_red_block_table", "push_blue_block_left", "open_drawer")
+NETWORK_DECISIONS = 50  # of the untrained network
+NETWORK_ROWS = 5  # rows of one of its chunks
 POSTER_MOMENT = 0.8  # share of an episode after which its picture for the poster is taken
 OUTCOMES = {TaskState.SUCCEEDED: "succeeded", TaskState.STEP_LIMIT: "step limit", TaskState.FAILED: "simulator failed"}
 
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("out/demo"), help="folder of the MP4, the logs and the table (default: out/demo)"
     )
+    parser.add_argument("--checkpoint", default="", help="a trained network, which then does the tasks by words")
     parser.add_argument("--view", action="store_true", help="show it live in the Rerun viewer")
     parser.add_argument("--domain", type=int, default=None, help="ROS domain of the demo, 0 to 101")
 
@@ -71,9 +74,10 @@ class Demo:
         self._compared: Compared | None = None  # the last expectation that can be held against what came
 
     @contextmanager
-    def stack(self, deployment: str) -> Iterator[tuple[StackClient, Watcher]]:
+    def stack(self, deployment: str, checkpoint: str = "") -> Iterator[tuple[StackClient, Watcher]]:
         """A running stack with pictures of every control step, and an eye on it."""
-        config = load_deployment(deployment, {"sim.every_picture": "true", "sim.scene": SCENE})
+        changes = {"sim.every_picture": "true", "sim.scene": SCENE, "policy.checkpoint": json.dumps(checkpoint)}
+        config = load_deployment(deployment, changes)
         with Stack(config, lambda name, line: print(f"[{name}] {line}", file=self._log, flush=True), NAMESPACE) as stack:
 
             def watch() -> None:
@@ -164,17 +168,27 @@ def run(args: argparse.Namespace) -> int:
         f"Scene {SCENE}, seed {SEED}, lockstep. Times run from an observation to its chunk and to its first command.\n\n{HEAD}"
     )
     try:
-        with demo.stack("sim_network") as (client, watcher):
-            rows = [demo.episode(client, watcher, "network", task) for task in TASKS]
+        if args.checkpoint:
+            with demo.stack("sim_network", args.checkpoint) as (client, watcher):
+                rows = [demo.episode(client, watcher, "network", task) for task in TASKS]
+        else:
+            with demo.stack("sim") as (client, watcher):
+                rows = [demo.episode(client, watcher, "expert", task) for task in TASKS]
+            with demo.stack("sim_network") as (client, watcher):
+                rows.append(demo.episode(client, watcher, "network", TASKS[0], NETWORK_DECISIONS * NETWORK_ROWS))
     finally:
         video = demo.close()
         rclpy.try_shutdown()
     (args.out / "table.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
+    if not args.checkpoint:
+        print(
+            "\nThe network has random weights: it shows the loop, not skill. Train one (docs/training.md), give --checkpoint."
+        )
     print(f"\nvideo: {video}")
     print(f"logs:  {args.out / 'nodes.log'}\ndone in {time.monotonic() - started:.0f} s")
     if view:
         view.close_when_told()
-    failed = [row.task for row in rows if row.outcome != "succeeded"]
+    failed = [row.task for row in rows if row.policy == "expert" and row.outcome != "succeeded"]
     if failed:
-        raise WorldAgenError(f"the policy did not succeed in: {', '.join(failed)}; see {args.out / 'nodes.log'}")
+        raise WorldAgenError(f"the expert did not succeed in: {', '.join(failed)}; see {args.out / 'nodes.log'}")
     return 0
