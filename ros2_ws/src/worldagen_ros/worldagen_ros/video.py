@@ -30,14 +30,9 @@ class Compared:
     came: Mapping[str, np.ndarray]
 
 
-def draw_frame(
-    static: np.ndarray, wrist: np.ndarray, instruction: str, note: str, compared: Compared | None = None
-) -> np.ndarray:
-    """(H, W, 3) uint8 pictures of any size -> one (BAR + SIDE + STRIP, 2 * SIDE, 3) uint8 frame.
-
-    compared: the last decision's expectation for the strip below, None while there is none.
-    """
-    frame = Image.new("RGB", (2 * SIDE, BAR + SIDE + STRIP), BACKGROUND)
+def draw_frame(static: np.ndarray, wrist: np.ndarray, instruction: str, note: str) -> np.ndarray:
+    """(H, W, 3) uint8 pictures of any size -> one (BAR + SIDE, 2 * SIDE, 3) uint8 frame."""
+    frame = Image.new("RGB", (2 * SIDE, BAR + SIDE), BACKGROUND)
     for index, picture in enumerate((static, wrist)):
         frame.paste(_sized(picture, SIDE), (index * SIDE, BAR))
     draw = ImageDraw.Draw(frame)
@@ -45,20 +40,21 @@ def draw_frame(
     draw.text((2 * SIDE - 14, 20), note, fill=FAINT, font=_font(17), anchor="ra")
     for index, name in enumerate(("static camera", "wrist camera")):
         _caption(draw, name, index * SIDE, BAR + SIDE)
+    return np.asarray(frame)
+
+
+def draw_comparison(compared: Compared | None) -> np.ndarray:
+    """The strip that goes below a frame: (STRIP, 2 * SIDE, 3) uint8. None: nothing has been expected yet."""
+    strip = Image.new("RGB", (2 * SIDE, STRIP), BACKGROUND)
+    draw = ImageDraw.Draw(strip)
     if compared is None:
-        draw.text(
-            (SIDE, BAR + SIDE + STRIP // 2),
-            "nothing was expected yet: only the network has a world model",
-            fill=FAINT,
-            font=_font(17),
-            anchor="mm",
-        )
-        return np.asarray(frame)
+        draw.text((SIDE, STRIP // 2), "nothing was expected yet", fill=FAINT, font=_font(17), anchor="mm")
+        return np.asarray(strip)
     for index, (view, what) in enumerate((view, what) for view in ("static", "wrist") for what in ("expected", "came")):
         picture = (compared.expected if what == "expected" else compared.came)[view]
-        frame.paste(_sized(picture, STRIP), (index * STRIP, BAR + SIDE))
-        _caption(draw, what, index * STRIP, BAR + SIDE + STRIP)
-    return np.asarray(frame)
+        strip.paste(_sized(picture, STRIP), (index * STRIP, 0))
+        _caption(draw, what, index * STRIP, STRIP)
+    return np.asarray(strip)
 
 
 def _sized(picture: np.ndarray, side: int) -> Image.Image:
@@ -82,19 +78,19 @@ def draw_poster(frames: list[np.ndarray]) -> Image.Image:
 
 
 class VideoWriter:
-    """An H.264 MP4 that any player and browser shows. The file is complete after `close`."""
+    """An H.264 MP4 that any player and browser shows, of frames of one size. The file is complete after `close`."""
 
-    def __init__(self, path: Path, frames_per_second: float) -> None:
+    def __init__(self, path: Path, frames_per_second: float, height: int = BAR + SIDE) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.frames = 0
         self._container = av.open(str(path), "w")
         self._stream = self._container.add_stream("libx264", rate=Fraction(frames_per_second).limit_denominator(1000))
-        self._stream.width, self._stream.height, self._stream.pix_fmt = 2 * SIDE, BAR + SIDE + STRIP, "yuv420p"
+        self._stream.width, self._stream.height, self._stream.pix_fmt = 2 * SIDE, height, "yuv420p"
         self._stream.options = {"preset": "veryfast", "crf": "20", "threads": "1"}
 
     def add(self, frame: np.ndarray) -> None:
-        """Append one frame of draw_frame's size."""
+        """Append one frame, (height, 2 * SIDE, 3) uint8."""
         for packet in self._stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
             self._container.mux(packet)
         self.frames += 1

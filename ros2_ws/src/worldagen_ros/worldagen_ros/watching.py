@@ -50,10 +50,18 @@ class Latencies:
 
 
 class Watcher:
-    """Subscribes on an existing node. on_pictures(static, wrist, stamp_ns) gets (H, W, 3) uint8 pairs of one stamp."""
+    """Subscribes on an existing node.
+
+    on_pictures(static, wrist, stamp_ns) gets (H, W, 3) uint8 pairs of one stamp. expectations: look at what the world model
+    expects too, which makes it paint.
+    """
 
     def __init__(
-        self, node: Node, live: bool, on_pictures: Callable[[np.ndarray, np.ndarray, int], None] | None = None
+        self,
+        node: Node,
+        live: bool,
+        on_pictures: Callable[[np.ndarray, np.ndarray, int], None] | None = None,
+        expectations: bool = False,
     ) -> None:
         self.chunks: list[ActionChunk] = []
         self._live, self._on_pictures = live, on_pictures
@@ -68,8 +76,8 @@ class Watcher:
         if on_pictures is not None:
             for name, topic in topics.CAMERA_TOPICS.items():
                 node.create_subscription(Image, topic, self._receiver(name), qos.images_in() if live else EVERYTHING)
-            for view, topic in PREDICTIONS.items():
-                node.create_subscription(Image, topic, partial(self._on_prediction, view), EVERYTHING)
+        for view, topic in PREDICTIONS.items() if expectations else ():
+            node.create_subscription(Image, topic, partial(self._on_prediction, view), EVERYTHING)
 
     def forget(self) -> None:
         """Start counting afresh."""

@@ -23,7 +23,7 @@ from worldagen_ros.client import StackClient, StackError
 from worldagen_ros.config import load_deployment
 from worldagen_ros.messages import stamp_to_ns
 from worldagen_ros.stack import Stack, stack_environment
-from worldagen_ros.video import Compared, VideoWriter, draw_frame, draw_poster
+from worldagen_ros.video import BAR, SIDE, STRIP, Compared, VideoWriter, draw_comparison, draw_frame, draw_poster
 from worldagen_ros.view import LiveView
 from worldagen_ros.watching import Watcher
 
@@ -63,10 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class Demo:
     """Runs episodes on one stack after another, into one video."""
 
-    def __init__(self, out: Path, view: LiveView | None) -> None:
+    def __init__(self, out: Path, view: LiveView | None, checkpoint: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
-        self._out, self._view = out, view
-        self._video = VideoWriter(out / "demo.mp4", 1 / CONVENTIONS["calvin"].period_s)
+        self._out, self._view, self._checkpoint = out, view, checkpoint
+        height = BAR + SIDE + (STRIP if checkpoint else 0)  # what random weights expect is noise
+        self._video = VideoWriter(out / "demo.mp4", 1 / CONVENTIONS["calvin"].period_s, height)
         self._log = (out / "nodes.log").open("w", encoding="utf-8")
         self._policy = ""  # what decides in the episode that is shown
         self._frames: list[np.ndarray] = []  # every fifth of this episode
@@ -74,9 +75,9 @@ class Demo:
         self._compared: Compared | None = None  # the last expectation that can be held against what came
 
     @contextmanager
-    def stack(self, deployment: str, checkpoint: str = "") -> Iterator[tuple[StackClient, Watcher]]:
+    def stack(self, deployment: str) -> Iterator[tuple[StackClient, Watcher]]:
         """A running stack with pictures of every control step, and an eye on it."""
-        changes = {"sim.every_picture": "true", "sim.scene": SCENE, "policy.checkpoint": json.dumps(checkpoint)}
+        changes = {"sim.every_picture": "true", "sim.scene": SCENE, "policy.checkpoint": json.dumps(self._checkpoint)}
         config = load_deployment(deployment, changes)
         with Stack(config, lambda name, line: print(f"[{name}] {line}", file=self._log, flush=True), NAMESPACE) as stack:
 
@@ -86,7 +87,12 @@ class Demo:
 
             client = StackClient(NAMESPACE, watch)
             try:
-                watcher = Watcher(client, live=False, on_pictures=lambda *shown: self._show(client, watcher, *shown))
+                watcher = Watcher(
+                    client,
+                    live=False,
+                    on_pictures=lambda *shown: self._show(client, watcher, *shown),
+                    expectations=bool(self._checkpoint),
+                )
                 client.wait_until_ready()
                 yield client, watcher
             finally:
@@ -133,7 +139,9 @@ class Demo:
             if expected := watcher.expected_at(stamp_ns):
                 self._compared = Compared(expected, {"static": static, "wrist": wrist})
             note = f"{self._policy}   {seconds:5.2f} s"
-            frame = draw_frame(static, wrist, client.task_state.instruction, note, self._compared)
+            frame = draw_frame(static, wrist, client.task_state.instruction, note)
+            if self._checkpoint:
+                frame = np.concatenate([frame, draw_comparison(self._compared)])
             if self._video.frames % 5 == 0:
                 self._frames.append(frame)
             self._video.add(frame)
@@ -163,13 +171,13 @@ def run(args: argparse.Namespace) -> int:
     if view:
         print(view.how, flush=True)
     rclpy.init(args=[])
-    demo = Demo(args.out, view)
+    demo = Demo(args.out, view, args.checkpoint)
     print(
         f"Scene {SCENE}, seed {SEED}, lockstep. Times run from an observation to its chunk and to its first command.\n\n{HEAD}"
     )
     try:
         if args.checkpoint:
-            with demo.stack("sim_network", args.checkpoint) as (client, watcher):
+            with demo.stack("sim_network") as (client, watcher):
                 rows = [demo.episode(client, watcher, "network", task) for task in TASKS]
         else:
             with demo.stack("sim") as (client, watcher):
