@@ -26,9 +26,10 @@ class Workers:
         self._pool = pool
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
-        """Each job with its result, as they end; jobs that end together, in their order. Raises WorkerError in the words of the worker, or when one was killed.
+        """Each job with its result, as they end; jobs that end together, in their order.
 
-        After an error no further job is begun; what is under way ends and is handed out before the error is raised.
+        Raises WorkerError in the words of the worker, or when one was killed. After an error no further job is begun; what
+        is under way ends and is handed out before the error is raised.
         """
         running: dict[Future[Any], Job] = {self._pool.submit(_work, job): job for job in jobs}
         failed: BaseException | None = None
