@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from worldagen.conventions import Convention, encode_actions
+from worldagen.conventions import encode_rows
 from worldagen.errors import BadEpisode, CheckpointError, PredictionUnavailable
 from worldagen.network.config import VIEWS
 from worldagen.network.heads import join_patches
@@ -64,7 +64,8 @@ class _Inputs:
             for view, side in self._sides.items()
         }
         self._states = np.stack([state_numbers(conventions, state) for state in units.states[::rows]])  # (N, 7)
-        self._actions = _encode_each(conventions.actions, units).reshape(self._count, rows, 7)
+        actions, states = np.array(units.actions), np.array(units.states)  # scipy wants arrays it could write to
+        self._actions = encode_rows(conventions.actions, actions, states[:, 3:6]).reshape(self._count, rows, 7)
         self._text = network.text([units.instruction])
 
     def windows(self, horizon: int, painted: Sequence[np.ndarray]) -> tuple[Windows, list[int]]:
@@ -106,9 +107,3 @@ class _Inputs:
 
     def _tensor(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(numbers.astype(np.float32)).to(self._position.device, self._position.dtype)
-
-
-def _encode_each(convention: Convention, units: Units) -> np.ndarray:
-    """(N m, 7) SI rows -> the network's numbers, each from the orientation that was measured when it began."""
-    pairs = zip(np.array(units.actions), np.array(units.states), strict=True)  # scipy wants arrays it could write to
-    return np.concatenate([encode_actions(convention, row[None], state[3:6]) for row, state in pairs])

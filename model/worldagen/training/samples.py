@@ -44,8 +44,10 @@ def network_numbers(cache: FrameCache, conventions: PolicyConventions) -> Networ
 
 def split_episodes(cache: FrameCache, held_out_every: int) -> tuple[list[CachedEpisode], list[CachedEpisode]]:
     """Episodes to train on and those held out: every so-many-th, so that all tasks and scenes are among them."""
-    held_out = [episode for place, episode in enumerate(cache.episodes) if held_out_every and place % held_out_every == 0]
-    kept = [episode for episode in cache.episodes if episode not in set(held_out)]
+    kept: list[CachedEpisode] = []
+    held_out: list[CachedEpisode] = []
+    for place, episode in enumerate(cache.episodes):
+        (held_out if held_out_every and place % held_out_every == 0 else kept).append(episode)
     return kept, held_out
 
 
