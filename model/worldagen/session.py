@@ -44,10 +44,14 @@ TEXTS_KEPT = 64  # instructions whose tokens are kept
 
 @dataclass(frozen=True, eq=False)
 class _Decision:
-    """What the world model needs of the last decision: its step t and the tokens its action pass left in memory."""
+    """What the world model needs of the last decision.
+
+    Its step t, the tokens its action pass left in memory, and the n frames it saw, (n, 3, H, H) normalised: static, wrist.
+    """
 
     step: int
     memory: WindowMemory
+    seen: tuple[torch.Tensor, torch.Tensor]
 
 
 class NetworkPolicy:
@@ -84,8 +88,10 @@ class NetworkPolicy:
             raise BadInstruction("act was called before reset; expected an instruction first")
         chosen = self._choose(observation, earlier)
         with torch.inference_mode():
-            frames = self._encode(chosen)
-            numbers, decision = self._decide(frames)
+            seen = self._pictures_of(chosen)
+            frames = self._encode(chosen, seen)
+            numbers, memory = self._decide(frames)
+            decision = _Decision(self._step, memory, seen)
             executed = self._encode_chunk(numbers)
         if not np.isfinite(numbers).all():
             raise BadChunk(f"decision {decision.step}: the network gives numbers that are not finite; its weights are broken")
@@ -136,7 +142,10 @@ class NetworkPolicy:
             raise PredictionUnavailable("there is no prediction before the first chunk")
         if self._pictures is None:
             with torch.inference_mode():
-                patches = self.network.paint(self._imagine(self._decision))[0]  # (n, 2, P, C)
+                canvas = self.network.canvas(*self._decision.seen)
+                patches = self.network.paint(self._imagine(self._decision), None if canvas is None else canvas[None])[
+                    0
+                ]  # (n, 2, P, C)
             pictures = join_patches(patches.float(), self.network.config.image_head.patch).cpu().numpy()
             self._pictures = pictures
             return pictures
@@ -164,13 +173,20 @@ class NetworkPolicy:
         seen = [*earlier, observation]
         return [seen[index] for index in sampled_frames(frames, rows)]
 
-    def _encode(self, observations: Sequence[Observation]) -> dict[Group, torch.Tensor]:
-        """n observations -> settled tokens, group -> (count, D)."""
+    def _pictures_of(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, torch.Tensor]:
+        """n observations -> what the network sees of them: static and wrist pictures, (n, 3, H, H) normalised."""
+        scaling, sizes = self.conventions.image, self.network.config.vision
+        return (
+            self._tensor([scale_image(scaling, seen.static_image, sizes.static_size) for seen in observations]),
+            self._tensor([scale_image(scaling, seen.wrist_image, sizes.wrist_size) for seen in observations]),
+        )
+
+    def _encode(
+        self, observations: Sequence[Observation], pictures: tuple[torch.Tensor, torch.Tensor]
+    ) -> dict[Group, torch.Tensor]:
+        """n observations and their pictures -> settled tokens, group -> (count, D)."""
         network, conventions = self.network, self.conventions
-        sizes = network.config.vision
-        static = [scale_image(conventions.image, seen.static_image, sizes.static_size) for seen in observations]
-        wrist = [scale_image(conventions.image, seen.wrist_image, sizes.wrist_size) for seen in observations]
-        latents, cls = network.encode_frames(self._tensor(static), self._tensor(wrist))
+        latents, cls = network.encode_frames(*pictures)
         states = network.state_encoder(self._tensor([state_numbers(conventions, seen.state) for seen in observations]))
         tokens = {Group.STATE: states, Group.LATENT: latents.flatten(0, 1), Group.CLS: cls.flatten(0, 1)}
         return {group: network.settle(token) for group, token in tokens.items()}
@@ -179,8 +195,8 @@ class NetworkPolicy:
         """(m, 7) network actions -> (m, D) settled tokens."""
         return self.network.settle(self.network.action_encoder(self._tensor(numbers)))
 
-    def _decide(self, frames: dict[Group, torch.Tensor]) -> tuple[np.ndarray, _Decision]:
-        """The action pass: tokens of the newest unit -> (m, 7) network actions, and what the world pass needs."""
+    def _decide(self, frames: dict[Group, torch.Tensor]) -> tuple[np.ndarray, WindowMemory]:
+        """The action pass: tokens of the newest unit -> (m, 7) network actions, and what the backbone has read."""
         newest = self._newest_unit(self._step)
         prompts, places = self._prompts(newest, Group.ACTION_PREDICTION)
         own, own_places = self._own(newest, frames)
@@ -192,7 +208,7 @@ class NetworkPolicy:
             tokens, indices = torch.cat([past, tokens]), torch.cat([past_places, indices])
         hidden = self.network.attend(tokens[None], indices, memory)
         arm, gripper_logit = self.network.action_head(hidden[0, -len(prompts) :])
-        return self._action_numbers(arm, gripper_logit), _Decision(self._step, memory)
+        return self._action_numbers(arm, gripper_logit), memory
 
     def _action_numbers(self, arm: torch.Tensor, gripper_logit: torch.Tensor) -> np.ndarray:
         """Outputs of the action head -> (m, 7): arm in (-1, 1), gripper -1 or +1; the first prediction step of each row."""

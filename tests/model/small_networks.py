@@ -21,13 +21,15 @@ TINY = NetworkConfig(
 
 
 def build(config: NetworkConfig, seed: int = 0) -> WorldAgen:
-    """A network whose learned tokens are random too, so that no two tokens are alike by accident."""
+    """A network whose learned tokens, and painted changes, are random too, so that nothing is alike by accident."""
     torch.manual_seed(seed)
     network = WorldAgen(config).eval()
     with torch.no_grad():
         for name in ("action_tokens", "image_tokens", "state_token"):
             if hasattr(network, name):
                 getattr(network, name).normal_()
+        if config.image_prediction and config.image_head.canvas == "last":
+            network.image_head.paint.weight.normal_(std=0.1)
     return network
 
 

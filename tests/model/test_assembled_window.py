@@ -7,6 +7,7 @@ from small_networks import TINY, build
 from test_losses import random_windows
 
 from worldagen.network.heads import cut_patches
+from worldagen.network.worldagen import WorldAgen
 
 CONFIG = replace(TINY, units=2, frames=2, rows=3, state_prediction=True, action_steps=2)
 
@@ -68,3 +69,25 @@ def test_the_image_head_paints_from_nine_tokens_and_one_mask_token_per_patch():
         canvas = block(canvas[None])[0]
     torch.testing.assert_close(head(tokens), head.paint(head.norm(canvas[9:])), atol=1e-5, rtol=1e-5)
     assert cut_patches(torch.zeros(3, 16, 16), 4).shape == head(tokens).shape
+
+
+LAST = replace(TINY, image_head=replace(TINY.image_head, canvas="last"))
+
+
+def test_on_the_last_picture_the_head_sees_its_patches_and_paints_what_changes():
+    tokens, last = torch.randn(9, LAST.hidden), torch.randn(16, 48)
+    assert torch.equal(WorldAgen(LAST).image_head(tokens, last), last)  # fresh weights change nothing
+    head = build(LAST).image_head
+    canvas = torch.cat([head.project(tokens), head.mask_token + head.look(last)]) + head.positions
+    for block in head.blocks:
+        canvas = block(canvas[None])[0]
+    torch.testing.assert_close(head(tokens, last), last + head.paint(head.norm(canvas[9:])), atol=1e-5, rtol=1e-5)
+
+
+def test_the_canvas_is_each_view_in_the_painted_size():
+    static, wrist = torch.rand(2, 3, 1, 3, 32, 32), torch.rand(2, 3, 1, 3, 16, 16)
+    canvas = build(LAST).canvas(static, wrist)
+    assert canvas is not None and canvas.shape == (2, 3, 1, 2, 16, 48)
+    torch.testing.assert_close(canvas[..., 1, :, :], cut_patches(wrist, 4))  # the same size: as it is
+    assert torch.allclose(canvas[..., 0, :, :].mean(), static.mean(), atol=0.02)
+    assert build(TINY).canvas(static, wrist) is None

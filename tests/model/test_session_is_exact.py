@@ -49,7 +49,15 @@ def test_session_equals_two_full_passes_at_every_step(history, backbone, frames)
 
 
 @pytest.mark.parametrize(
-    "change", [{"goal_attention": True}, {"state_prediction": True}, {"rows": 3, "units": 2}, {"action_steps": 2}]
+    "change",
+    [
+        {"goal_attention": True},
+        {"state_prediction": True},
+        {"rows": 3, "units": 2},
+        {"action_steps": 2},
+        {"image_head": replace(TINY.image_head, canvas="last")},
+        {"image_head": replace(TINY.image_head, canvas="last"), "frames": 2},
+    ],
 )
 def test_session_is_exact_with_every_option(change):
     for step, (rows, expected_rows), (pictures, expected_pictures) in run_both(replace(TINY, **change), "aligned", steps=6):

@@ -71,10 +71,19 @@ def batch_of(network, shown, targets, painted, unit):
         "unit": torch.tensor(unit),
         "static": targets.static[:painted, unit],
         "wrist": targets.wrist[:painted, unit],
+        "last_static": shown.static[:painted, [unit]],
+        "last_wrist": shown.wrist[:painted, [unit]],
     }
 
 
-@pytest.mark.parametrize("config", [SMALL, replace(SMALL, state_prediction=True), replace(SMALL, goal_attention=True)])
+OTHERS = [
+    replace(SMALL, state_prediction=True),
+    replace(SMALL, goal_attention=True),
+    replace(SMALL, image_head=replace(SMALL.image_head, canvas="last")),
+]
+
+
+@pytest.mark.parametrize("config", [SMALL, *OTHERS])
 @pytest.mark.parametrize(("painted", "unit"), [(3, 0), (2, 1), (1, 0), (0, 1)])
 def test_what_is_left_out_changes_no_loss_and_no_gradient(config, painted, unit):
     network = build(config)

@@ -70,6 +70,9 @@ class ImageHeadConfig:
     """The head that paints the next picture of one view from `tokens` observation-prediction tokens.
 
     size, patch: side of the painted picture and of one patch, pixels.
+    canvas: what it paints on. "blank": one learned token for every patch, as published. "last": the patches of the picture
+        that was seen last; what is painted is added to them. A few tokens can tell how a picture changes long before they
+        can carry all of it.
     """
 
     tokens: int = 9
@@ -77,6 +80,7 @@ class ImageHeadConfig:
     heads: int = 16
     size: int = 224
     patch: int = 16
+    canvas: Literal["blank", "last"] = setting("blank", "what pictures are painted on", choices=("blank", "last"))
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ PRESETS = {
         vision=VisionConfig("convolution", width=128, static_size=96, wrist_size=64, trained=True),
         text=TextConfig("hashed", width=512),
         resampler=ResamplerConfig(layers=2, heads=4, head_width=32),
-        image_head=ImageHeadConfig(heads=4, size=64, patch=8),
+        image_head=ImageHeadConfig(heads=4, size=64, patch=8, canvas="last"),
     ),
 }
 

@@ -29,7 +29,8 @@ class ArmAndGripperHead(nn.Module):
 class ImageHead(nn.Module):
     """(..., tokens, D) outputs of one view's image-prediction tokens -> (..., P, C) patches in normalised pixels.
 
-    Each picture is painted alone: the tokens and one mask token per patch pass through a few ViT blocks.
+    Each picture is painted alone: the tokens and one mask token per patch pass through a few ViT blocks. With the canvas
+    "last", each mask token is joined by the patch (of (..., P, C)) that was seen there, and what comes out is the change.
     """
 
     positions: torch.Tensor
@@ -47,13 +48,19 @@ class ImageHead(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(hidden)
         self.paint = nn.Linear(hidden, config.patch**2 * 3)
+        if config.canvas == "last":
+            self.look = nn.Linear(config.patch**2 * 3, hidden)
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, last: torch.Tensor | None = None) -> torch.Tensor:
         prompts = self.config.tokens
         tokens = self.project(hidden).reshape(-1, prompts, hidden.shape[-1])  # (pictures, tokens, D)
         canvas = self.mask_token.expand(len(tokens), len(self.positions) - prompts, -1)
+        if self.config.canvas == "last":
+            assert last is not None, "this head paints on the picture seen last; WorldAgen.canvas makes its patches"
+            canvas = canvas + self.look(last).reshape(canvas.shape)
         painted = self.blocks(torch.cat([tokens, canvas], dim=1) + self.positions)[:, prompts:]
-        return self.paint(self.norm(painted)).reshape(*hidden.shape[:-2], *painted.shape[1:-1], -1)
+        patches = self.paint(self.norm(painted)).reshape(*hidden.shape[:-2], *painted.shape[1:-1], -1)
+        return patches if last is None else last + patches
 
 
 def join_patches(patches: torch.Tensor, patch: int) -> torch.Tensor:

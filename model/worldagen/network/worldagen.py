@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from worldagen.errors import BadObservation
 from worldagen.network.backbone import Memory, build_backbone
 from worldagen.network.config import VIEWS, NetworkConfig
-from worldagen.network.heads import ArmAndGripperHead, ImageHead
+from worldagen.network.heads import ArmAndGripperHead, ImageHead, cut_patches
 from worldagen.network.layout import PREDICTION_GROUPS, Group, Layout
 from worldagen.network.masks import build_mask
 from worldagen.network.proprioception import PoseAndGripperEncoder
@@ -101,7 +102,9 @@ class WorldAgen(nn.Module):
 
     def forward(self, windows: Windows) -> Predictions:
         """The whole network on whole windows, every token computed."""
-        return self.predict_from(self.encode(windows))
+        context = self.encode(windows)
+        units = (self.config.units, self.config.frames)
+        return self.predict_from(context, self.canvas(windows.static.unflatten(1, units), windows.wrist.unflatten(1, units)))
 
     def encode(self, windows: Windows) -> dict[Group, torch.Tensor]:
         """Tokens of the context groups, before the position vector: group -> (B, K, count, D). Raises BadObservation."""
@@ -123,14 +126,14 @@ class WorldAgen(nn.Module):
             Group.CLS: cls.reshape(batch, units, -1, self.config.hidden),
         }
 
-    def predict_from(self, context: Mapping[Group, torch.Tensor]) -> Predictions:
-        """Predictions from the context tokens of `encode`, for callers that keep encoded frames."""
+    def predict_from(self, context: Mapping[Group, torch.Tensor], canvas: torch.Tensor | None = None) -> Predictions:
+        """Predictions from the context tokens of `encode`, for callers that keep encoded frames; canvas of (B, K, n) frames."""
         batch = len(context[Group.TEXT])
         prompts = {group: tokens.expand(batch, self.config.units, -1, -1) for group, tokens in self.prediction_tokens().items()}
         tokens = torch.cat([{**context, **prompts}[group] for group in Group], dim=2).flatten(1, 2)  # (B, L, D)
         positions = torch.arange(self.layout.length, device=tokens.device)
         hidden = self.backbone(self.settle(tokens), self.mask, positions).unflatten(1, (self.config.units, -1))
-        return self._read(hidden)
+        return self._read(hidden, canvas)
 
     def encode_text(self, instructions: Sequence[str]) -> torch.Tensor:
         """B instructions -> (B, D) tokens."""
@@ -201,20 +204,33 @@ class WorldAgen(nn.Module):
                 views = list(zip(patches.chunk(2), cls.chunk(2), strict=True))
             return [(patches.to(rest), cls.to(rest)) for patches, cls in views]
 
-    def _read(self, hidden: torch.Tensor) -> Predictions:
+    def _read(self, hidden: torch.Tensor, canvas: torch.Tensor | None) -> Predictions:
         """(B, K, unit length, D) backbone outputs -> predictions."""
         spans = {group: hidden[:, :, self.layout.span(group)] for group in PREDICTION_GROUPS}
         arm, gripper_logit = self.action_head(spans[Group.ACTION_PREDICTION])
         images = arm_state = gripper_state_logit = None
         if self.config.image_prediction:
-            images = self.paint(spans[Group.IMAGE_PREDICTION])
+            images = self.paint(spans[Group.IMAGE_PREDICTION], canvas)
         if self.config.state_prediction:
             arm_state, gripper_state_logit = self.state_head(spans[Group.STATE_PREDICTION])
         return Predictions(arm, gripper_logit, images, arm_state, gripper_state_logit)
 
-    def paint(self, hidden: torch.Tensor) -> torch.Tensor:
-        """(..., n 2 tokens, D) outputs of image-prediction tokens -> (..., n, 2, P, C)."""
-        return self.image_head(hidden.unflatten(-2, (self.config.frames, len(VIEWS), -1)))
+    def paint(self, hidden: torch.Tensor, canvas: torch.Tensor | None) -> torch.Tensor:
+        """(..., n 2 tokens, D) outputs of image-prediction tokens, and `canvas` of their frames -> (..., n, 2, P, C)."""
+        return self.image_head(hidden.unflatten(-2, (self.config.frames, len(VIEWS), -1)), canvas)
+
+    def canvas(self, static: torch.Tensor, wrist: torch.Tensor) -> torch.Tensor | None:
+        """What pictures are painted on: frames seen last, (..., 3, H, H) each -> (..., 2, P, C); None where it is blank."""
+        head = self.config.image_head
+        if not self.config.image_prediction or head.canvas == "blank":
+            return None
+        views = [
+            cut_patches(
+                F.interpolate(view.flatten(0, -4), size=head.size, mode="bilinear", antialias=True), head.patch
+            ).unflatten(0, view.shape[:-3])
+            for view in (static, wrist)
+        ]
+        return torch.stack(views, dim=-3)
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -238,6 +254,8 @@ class WorldAgen(nn.Module):
         if self.config.image_prediction:
             nn.init.zeros_(self.image_tokens)
             nn.init.normal_(self.image_head.mask_token, std=0.02)
+            if self.config.image_head.canvas == "last":
+                nn.init.zeros_(self.image_head.paint.weight)  # training begins with a copy
 
 
 def _check_shapes(config: NetworkConfig, windows: Windows) -> None:

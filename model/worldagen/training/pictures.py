@@ -12,7 +12,7 @@ from worldagen.network.config import VIEWS
 from worldagen.network.heads import join_patches
 from worldagen.network.worldagen import WorldAgen
 from worldagen.preprocess import ImageScaling, restore_image
-from worldagen.training.samples import NetworkNumbers, WindowPlaces
+from worldagen.training.samples import NetworkNumbers, WindowPlaces, normalise
 
 SHOWN, ZOOM, GAP, TITLE = 8, 2, 4, 16
 
@@ -38,7 +38,11 @@ def save_pictures(
             torch.from_numpy(numbers.actions[rows]).to(device),
             text[torch.from_numpy(words)].to(device),
         )
-        painted = network.predict_from(context).images
+        seen = [
+            normalise(cache.pictures(view, size)[frames.ravel()], images).unflatten(0, (len(frames), -1, 1)).to(device)
+            for view, size in zip(VIEWS, (network.config.vision.static_size, network.config.vision.wrist_size), strict=True)
+        ]  # (W, K, 1, 3, H, H)
+        painted = network.predict_from(context, network.canvas(*seen)).images
     assert painted is not None
     expected = join_patches(painted[:, -1, -1].float().cpu(), network.config.image_head.patch).numpy()  # (W, 2, S, S, 3)
     side = network.config.image_head.size

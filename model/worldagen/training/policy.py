@@ -55,7 +55,9 @@ class PolicyLoss(nn.Module):
             both = np.sort(np.concatenate([acting, painting]))
             seen = _attend(network, tokens[:painted], both)
             acted.insert(0, seen[:, torch.from_numpy(np.isin(both, acting))])
-            pictures = network.paint(seen[:, torch.from_numpy(np.isin(both, painting))])[:, 0]  # (P, 2, patches, numbers)
+            canvas = network.canvas(batch["last_static"], batch["last_wrist"]) if "last_static" in batch else None
+            prompts_seen = seen[:, torch.from_numpy(np.isin(both, painting))]
+            pictures = network.paint(prompts_seen, canvas)[:, 0]  # (P, 2, patches, numbers)
             errors = [
                 F.mse_loss(pictures[:, place].float(), cut_patches(batch[view], config.image_head.patch))
                 for place, view in enumerate(VIEWS)
@@ -83,6 +85,28 @@ def _attend(network: WorldAgen, tokens: torch.Tensor, places: np.ndarray) -> tor
     return network.attend(network.settle(tokens[:, indices]), indices)
 
 
+class _Pictures:
+    """The pictures that a step paints, from the cache, and those they are painted on."""
+
+    def __init__(self, cache: FrameCache, network: WorldAgen, images: ImageScaling) -> None:
+        config = network.config
+        side, sizes = config.image_head.size, (config.vision.static_size, config.vision.wrist_size)
+        self._images = images
+        self._kept: dict[str, np.ndarray] = {}
+        self._kept_last: dict[str, np.ndarray] = {}
+        if config.image_prediction:
+            self._kept = {view: cache.pictures(view, side) for view in VIEWS}
+            if config.image_head.canvas == "last":
+                self._kept_last = {f"last_{view}": cache.pictures(view, size) for view, size in zip(VIEWS, sizes, strict=True)}
+
+    def read(self, last: np.ndarray, following: np.ndarray) -> Batch:
+        """Frames seen last and those to be painted, (P,) each -> "static", "wrist" and, if needed, "last_..." with n = 1."""
+        batch = {view: normalise(kept[following], self._images) for view, kept in self._kept.items()}
+        if not batch:
+            return {view: torch.empty(0) for view in VIEWS}
+        return batch | {name: normalise(kept[last], self._images)[:, None] for name, kept in self._kept_last.items()}
+
+
 def policy_batches(
     stage: PolicyStage,
     places: WindowPlaces,
@@ -97,8 +121,7 @@ def policy_batches(
 ) -> Callable[[int, int, int], Batch]:
     """draw(step, process, processes): random windows with disturbed histories. text: (words, T) of `places.words`."""
     config = network.config
-    side = config.image_head.size
-    pictures = [cache.pictures(view, side) for view in VIEWS] if config.image_prediction else []
+    pictures = _Pictures(cache, network, images)
     position_noise = stage.state_noise_m / np.asarray(states.scale[:3])
     count = stage.loop.batch
 
@@ -116,24 +139,20 @@ def policy_batches(
         known[..., :3] += random.normal(size=known[..., :3].shape) * position_noise
         known[random.random(count) < stage.state_dropout] = 0.0
         # The world model is told what was really done: its windows come first, undisturbed.
-        painted = round(count * stage.painted_share) if pictures else 0
+        painted = round(count * stage.painted_share) if config.image_prediction else 0
         history[:painted], known[:painted] = numbers.actions[rows[:painted]], numbers.states[frames[:painted]]
         mine = share_of(np.arange(count), process, processes)
         shown = share_of(np.arange(painted), process, processes)
         summaries = np.stack([features[int(copies[index])][frames[index]] for index in mine])
-        batch = {
+        return {
             "summaries": torch.from_numpy(summaries),
             "states": torch.from_numpy(known[mine].astype(np.float32)),
             "actions": torch.from_numpy(history[mine].astype(np.float32)),
             "targets": torch.from_numpy(numbers.targets[rows[mine]]),
             "text": text[torch.from_numpy(words[mine])],
             "unit": torch.tensor(unit),
+            **pictures.read(frames[shown, unit], firsts[shown] + places.targets[unit]),
         }
-        for view, kept in zip(VIEWS, pictures, strict=False):
-            batch[view] = normalise(kept[firsts[shown] + places.targets[unit]], images)
-        if not pictures:
-            batch |= {view: torch.empty(0) for view in VIEWS}
-        return batch
 
     return draw
 
@@ -151,21 +170,19 @@ def policy_report(
     """validate(module, step): losses on held-out windows, undisturbed; and what copying the last frame would score."""
     firsts, words = places.spread(most)
     config, side = network.config, network.config.image_head.size
+    pictures = _Pictures(cache, network, images)
     frames, rows = firsts[:, None] + places.frames, firsts[:, None] + places.rows
 
     def batch_of(part: slice, unit: int) -> Batch:
-        batch = {
+        return {
             "summaries": torch.from_numpy(np.stack([clean[chosen] for chosen in frames[part]])),
             "states": torch.from_numpy(numbers.states[frames[part]]),
             "actions": torch.from_numpy(numbers.actions[rows[part]]),
             "targets": torch.from_numpy(numbers.targets[rows[part]]),
             "text": text[torch.from_numpy(words[part])],
             "unit": torch.tensor(unit),
+            **pictures.read(frames[part, unit], firsts[part] + places.targets[unit]),
         }
-        for view in VIEWS:
-            targets = firsts[part] + places.targets[unit]
-            batch[view] = normalise(cache.pictures(view, side)[targets], images) if config.image_prediction else torch.empty(0)
-        return batch
 
     def validate(module: nn.Module, step: int) -> dict[str, float]:
         sums: dict[str, float] = {}
