@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import subprocess
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,8 +13,9 @@ PACKAGES = ("numpy", "mujoco", "torch", "pin")
 
 
 def describe_run(command: str) -> dict[str, Any]:
-    """Date, command and machine, JSON-ready."""
+    """Date, command, source and machine, JSON-ready."""
     return {
+        "commit": _commit(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
         "machine": {
@@ -34,6 +36,20 @@ def sha256_of(file: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _commit() -> str:
+    """The commit of this source, with -dirty where files differ from it; empty where git does not keep this very file."""
+    try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def _processor() -> str:
