@@ -69,7 +69,9 @@ class PolicyConfig:
         "expert: scripted, needs a simulator's state; demonstrator: the same, disturbed on purpose; network: WorldAgen",
         choices=("expert", "demonstrator", "network"),
     )
-    checkpoint: str = setting("", "network only: checkpoint folder; empty: the preset with random weights")
+    checkpoint: str = setting(
+        "", "network only: a shipped checkpoint's name (playtable) or a folder; empty: the preset with random weights"
+    )
     preset: str = setting("playtable", "network preset, used where there is no checkpoint")
     history: str = setting(
         "aligned", "aligned, or reference: the published evaluation's off-by-one", choices=("aligned", "reference")

@@ -68,12 +68,12 @@ def _caption(draw: ImageDraw.ImageDraw, text: str, left: int, bottom: int) -> No
 
 
 def draw_poster(frames: list[np.ndarray]) -> Image.Image:
-    """Frames of draw_frame in two columns, at three quarters of their size."""
-    height, width = (3 * length // 4 for length in frames[0].shape[:2])
-    poster = Image.new("RGB", (2 * width, (len(frames) + 1) // 2 * height), BACKGROUND)
+    """Frames in rows of three, at half their size."""
+    height, width = (length // 2 for length in frames[0].shape[:2])
+    poster = Image.new("RGB", (3 * width, (len(frames) + 2) // 3 * height), BACKGROUND)
     for index, frame in enumerate(frames):
         picture = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
-        poster.paste(picture, (index % 2 * width, index // 2 * height))
+        poster.paste(picture, (index % 3 * width, index // 3 * height))
     return poster
 
 

@@ -64,6 +64,7 @@ class Watcher:
         expectations: bool = False,
     ) -> None:
         self.chunks: list[ActionChunk] = []
+        self._node = node
         self._live, self._on_pictures = live, on_pictures
         self._existed: dict[int, int] = {}  # stamp of an instant -> wall time from which it could be answered, ns
         self._answered: dict[int, int] = {}  # stamp of an instant -> wall time of its chunk, ns
@@ -78,6 +79,11 @@ class Watcher:
                 node.create_subscription(Image, topic, self._receiver(name), qos.images_in() if live else EVERYTHING)
         for view, topic in PREDICTIONS.items() if expectations else ():
             node.create_subscription(Image, topic, partial(self._on_prediction, view), EVERYTHING)
+
+    def is_connected(self) -> bool:
+        """Whether somebody publishes what latencies are taken from; before that, first messages may be missed."""
+        watched = (topics.JOINT_STATES, topics.ACTION_CHUNK, topics.TARGET_POSE)
+        return all(self._node.count_publishers(topic) for topic in watched)
 
     def forget(self) -> None:
         """Start counting afresh."""
