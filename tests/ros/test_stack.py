@@ -53,7 +53,8 @@ def chunk_bytes(watcher: Watcher, before_ns: int) -> list[bytes]:
 
 
 def fifty_decisions(start_stack, connect, namespace: str) -> list[bytes]:
-    stack = start_stack(load_deployment("sim_network", {**QUICK, "policy.checkpoint": json.dumps("")}), namespace)  # never succeeds
+    random_weights = {"policy.checkpoint": json.dumps("")}  # they never succeed, so that all fifty are made
+    stack = start_stack(load_deployment("sim_network", QUICK | random_weights), namespace)
     client = connect(namespace)
     watcher = Watcher(client, live=False)
     client.run_episode("open_drawer", "B", seed=3, max_steps=250, patience_s=100.0)
