@@ -100,7 +100,7 @@ def _evaluation(report: Mapping[str, Any]) -> list[str]:
         (f"`{task}`", *(_counted(table["tasks"][task]) for table in tables.values()))
         for task in next(iter(tables.values()))["tasks"]
     ]
-    return [*parts, _table(("task", *(PHRASINGS.get(name, name) for name in tables)), lines)]
+    return [*parts, _table(("task", *(str(PHRASINGS.get(name, name)) for name in tables)), lines)]
 
 
 def _counted(score: Mapping[str, Any]) -> str:
