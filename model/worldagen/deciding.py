@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from worldagen.assembly import SampleSet
+from worldagen.disturbance import Disturbance
 from worldagen.schedule import Due, Schedule
 from worldagen.types import ActionChunk
 
@@ -22,8 +23,8 @@ class Decider(Protocol):
     source: str  # where its weights come from, "" for none
     streams: tuple[str, ...]  # what it needs of a robot
 
-    def reset(self, instruction: str) -> None:
-        """Forget everything and take up an instruction."""
+    def reset(self, instruction: str, disturbance: Disturbance | None = None) -> None:
+        """Forget everything and take up an instruction. Raises WorldAgenError when it cannot disturb its actions so."""
         ...
 
     def decide(self, samples: SampleSet) -> ActionChunk:
@@ -69,6 +70,7 @@ class DecisionLoop:
         self._schedule = schedule
         self._on_done = on_done
         self._not_before_ns = 0
+        self._disturbance: Disturbance | None = None
         self._run = 0  # counts starts and stops
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._job: Future[tuple[int, ActionChunk]] | None = None
@@ -78,10 +80,13 @@ class DecisionLoop:
         """The newest chunk of this run."""
         return self._schedule.last
 
-    def start(self, instruction: str, not_before_ns: int = 0) -> None:
-        """Follow an instruction from now on, with an empty history; observations captured before are not answered."""
+    def start(self, instruction: str, not_before_ns: int = 0, disturbance: Disturbance | None = None) -> None:
+        """Follow an instruction from now on, with an empty history; observations captured before are not answered.
+
+        disturbance: noise on its actions; after a break in the history it begins again, too.
+        """
         self._run += 1
-        self._not_before_ns = not_before_ns
+        self._not_before_ns, self._disturbance = not_before_ns, disturbance
         self.instruction, self.decisions = instruction, 0
         self._schedule.start()
 
@@ -97,7 +102,8 @@ class DecisionLoop:
         due = self._schedule.due(samples.stamp_ns)
         if due in (Due.ACT, Due.AFRESH):
             afresh = due is Due.AFRESH or self._schedule.last is None
-            self._job = self._worker.submit(self._decide, samples, self._run, self.instruction if afresh else None)
+            fresh = (self.instruction, self._disturbance) if afresh else None
+            self._job = self._worker.submit(self._decide, samples, self._run, fresh)
             self._job.add_done_callback(lambda _: self._on_done())
         return due
 
@@ -128,9 +134,11 @@ class DecisionLoop:
         """Wait for the decision under way and end the worker."""
         self._worker.shutdown()
 
-    def _decide(self, samples: SampleSet, run: int, instruction: str | None) -> tuple[int, ActionChunk]:
-        if instruction is not None:
-            self.decider.reset(instruction)
+    def _decide(
+        self, samples: SampleSet, run: int, fresh: tuple[str, Disturbance | None] | None
+    ) -> tuple[int, ActionChunk]:
+        if fresh is not None:
+            self.decider.reset(*fresh)
         return run, self.decider.decide(samples)
 
     def _foresee(self, chunk: ActionChunk) -> Foreseen | None:

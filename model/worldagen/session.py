@@ -23,6 +23,7 @@ import torch
 
 from worldagen.checkpoint import load_checkpoint
 from worldagen.conventions import decode_actions
+from worldagen.disturbance import Disturbance
 from worldagen.errors import BadChunk, BadInstruction, BadObservation, ConfigError, PredictionUnavailable
 from worldagen.history import (
     HISTORY_MODES,
@@ -66,13 +67,18 @@ class NetworkPolicy:
         self.adapter = ""
         self._text: torch.Tensor | None = None  # (1, D) settled
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()  # the last few instructions, newest last
+        self._disturbance: Disturbance | None = None
         self._forget()
 
-    def reset(self, instruction: str) -> None:
-        """Forget the history and take up a new instruction. Raises BadInstruction, changing nothing, if it has no words."""
+    def reset(self, instruction: str, disturbance: Disturbance | None = None) -> None:
+        """Forget the history and take up a new instruction. Raises BadInstruction, changing nothing, if it has no words.
+
+        disturbance: noise on every chunk until the next reset; the disturbed chunk is the one remembered as executed.
+        """
         if not isinstance(instruction, str) or not instruction.strip():
             raise BadInstruction(f"instruction is {instruction!r}; expected words, or 'no lang' for none")
         self._text = self._encode_text(instruction)
+        self._disturbance = disturbance
         self._forget()
 
     def act(self, observation: Observation, earlier: Sequence[Observation] = ()) -> ActionChunk:
@@ -91,6 +97,8 @@ class NetworkPolicy:
             seen = self._pictures_of(chosen)
             frames = self._encode(chosen, seen)
             numbers, memory = self._decide(frames)
+            if self._disturbance is not None:
+                numbers = self._as_executed(self._disturbance.applied(numbers, self._step))
             decision = _Decision(self._step, memory, seen)
             executed = self._encode_chunk(numbers)
         if not np.isfinite(numbers).all():
@@ -214,8 +222,10 @@ class NetworkPolicy:
         """Outputs of the action head -> (m, 7): arm in (-1, 1), gripper -1 or +1; the first prediction step of each row."""
         steps = self.network.config.action_steps
         closed_or_open = torch.where(gripper_logit.sigmoid() > self.conventions.gripper_threshold, 1.0, -1.0)
-        numbers = torch.cat([arm, closed_or_open[:, None].to(arm.dtype)], dim=1)[::steps].float().cpu().numpy()
-        # The published evaluation executes, and remembers, chunks in half precision.
+        return self._as_executed(torch.cat([arm, closed_or_open[:, None].to(arm.dtype)], dim=1)[::steps].float().cpu().numpy())
+
+    def _as_executed(self, numbers: np.ndarray) -> np.ndarray:
+        """The published evaluation executes, and remembers, chunks in half precision."""
         return numbers.astype(np.float16).astype(np.float32) if self.history == "reference" else numbers
 
     def _imagine(self, decision: _Decision) -> torch.Tensor:

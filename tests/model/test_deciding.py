@@ -56,7 +56,7 @@ class SlowDecider:
         self.error: Exception | None = None
         self.prepared = 0
 
-    def reset(self, instruction: str) -> None:
+    def reset(self, instruction: str, disturbance=None) -> None:
         self.resets.append(instruction)
 
     def decide(self, samples: SampleSet) -> ActionChunk:

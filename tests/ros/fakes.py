@@ -26,7 +26,7 @@ class FakeDecider:
         self.answered: list[int] = []
         self.predictions = 0
 
-    def reset(self, instruction: str) -> None:
+    def reset(self, instruction: str, disturbance=None) -> None:
         self.instructions.append(instruction)
 
     def decide(self, samples: SampleSet) -> ActionChunk:

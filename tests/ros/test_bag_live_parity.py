@@ -35,7 +35,7 @@ class Witness:
         self._chunks = chunks
         self.seen: list[Observation] = []
 
-    def reset(self, instruction: str) -> None:
+    def reset(self, instruction: str, disturbance=None) -> None:
         self.instruction = instruction
 
     def act(self, observation: Observation) -> ActionChunk:

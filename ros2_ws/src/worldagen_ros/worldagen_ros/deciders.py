@@ -13,7 +13,8 @@ import numpy as np
 from worldagen.assembly import SampleSet
 from worldagen.conventions import Convention, find_convention
 from worldagen.deciding import Decider
-from worldagen.errors import CheckpointError, UnknownName
+from worldagen.disturbance import Disturbance
+from worldagen.errors import CheckpointError, ConfigError, UnknownName
 from worldagen.kinematics import ForwardKinematics
 from worldagen.robot_state import RobotState
 from worldagen.types import ActionChunk, Observation
@@ -37,8 +38,8 @@ class NetworkDecider:
         self._state = RobotState(kinematics)
         self.source = source
 
-    def reset(self, instruction: str) -> None:
-        self._policy.reset(instruction)
+    def reset(self, instruction: str, disturbance: Disturbance | None = None) -> None:
+        self._policy.reset(instruction, disturbance)
         self._state.reset()
 
     def decide(self, samples: SampleSet) -> ActionChunk:
@@ -78,7 +79,12 @@ class ExpertDecider:
         self._instruction = ""
         self._sequence = 0
 
-    def reset(self, instruction: str) -> None:
+    def reset(self, instruction: str, disturbance: Disturbance | None = None) -> None:
+        if disturbance is not None:
+            raise ConfigError(
+                f"the {self.name} takes no action noise ({disturbance.noise:g} was asked for): its moves are scripted; "
+                "explore with policy.kind=network, or with action noise 0"
+            )
         self._instruction = instruction
         self._sequence = 0
 
