@@ -79,3 +79,7 @@ class TrainingError(WorldAgenError):
 
 class EvaluationError(WorldAgenError):
     """A checkpoint cannot be evaluated as asked, or where asked."""
+
+
+class ExplorationError(WorldAgenError):
+    """A place cannot be explored as asked."""

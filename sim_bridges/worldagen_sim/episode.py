@@ -36,16 +36,17 @@ class Episodes:
     """Drives one Environment; the caller says when a step is due.
 
     tail_steps: control steps played on after success before the episode ends, so that a recording shows the result.
+    ends_on_success: false: play every episode to its step limit, whatever happens; then tail_steps means nothing.
     """
 
-    def __init__(self, environment: Environment, tail_steps: int = 0) -> None:
+    def __init__(self, environment: Environment, tail_steps: int = 0, ends_on_success: bool = True) -> None:
         self.environment = environment
         self.count = 0
         self.steps = 0
         self.status = Status.IDLE
         self.detail = ""  # what went wrong, in words
         self.assignment = Assignment("", "", 0, 0, "")
-        self._tail_steps = tail_steps
+        self._tail_steps, self._ends_on_success = tail_steps, ends_on_success
         self._state: SimState | None = None
 
     def begin(
@@ -100,6 +101,7 @@ class Episodes:
             return
         self.steps += 1
         if self._state.success and not self._succeeded:
-            self._succeeded, self._last_step = True, self.steps + self._tail_steps
+            self._succeeded = True
+            self._last_step = self.steps + self._tail_steps if self._ends_on_success else self._last_step
         if self.steps >= self._last_step:
             self.status = Status.SUCCEEDED if self._succeeded else Status.STEP_LIMIT

@@ -13,6 +13,7 @@ from ament_index_python.packages import get_package_share_directory
 from worldagen.config import load_config, setting
 from worldagen.conventions import CONVENTIONS
 from worldagen.errors import UnknownName
+from worldagen.exploring import STEPS, Envelope
 from worldagen.limits import LimitsConfig
 
 
@@ -124,6 +125,7 @@ class SimConfig:
     tail_steps: int = setting(
         0, "control steps played on after success before the episode ends; lets a recording show the result", low=0, high=1000
     )
+    ends_on_success: bool = setting(True, "false: play every episode to its last step, whatever happens, as exploration does")
     every_picture: bool = setting(
         False, "lockstep only: publish pictures of every control step, not only those that are answered"
     )
@@ -152,6 +154,46 @@ class RecorderConfig:
 
 
 @dataclass(frozen=True)
+class ExploreConfig:
+    """How a new place is explored."""
+
+    enabled: bool = setting(False, "start the explore node; it waits for goals of the action explore")
+    instructions: str = setting(
+        "", "what the policy is asked, semicolons between; empty: the plain words of each task of the simulator, in its order"
+    )
+    steps: int = setting(
+        STEPS,
+        "control steps of a rollout where a command does not say; windows use frames up to 57 only. The published runs are 300",
+        low=1,
+        high=100_000,
+    )
+    action_noise: float = setting(
+        0.15, "noise where a command does not say: deviation on the arm's numbers, share of full scale", low=0.0, high=0.5
+    )
+    begin: str = setting(
+        "auto",
+        "how each rollout begins: reset: the simulator; home: the arm drives to home_pose; auto: home on hardware, else reset",
+        choices=("auto", "reset", "home"),
+    )
+    home_pose: tuple[float, ...] = setting(
+        (0.0, 0.0, 0.6, 3.141592653589793, 0.0, 0.0), "tool in frame_id: x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z)"
+    )
+    home_speed_mps: float = setting(0.05, "of the way home, m/s; the command node's limits hold besides", low=0.001, high=0.5)
+    home_speed_radps: float = setting(0.25, "of the turn home, rad/s", low=0.001, high=2.0)
+    home_tolerance_m: float = setting(0.01, "at home is who is as near as this, m", low=0.001, high=0.1)
+    home_tolerance_rad: float = setting(0.05, "and turned as near as this, rad", low=0.01, high=0.5)
+    home_timeout_s: float = setting(30.0, "who is not home by then has a fault, s of ROS time", low=1.0, high=600.0)
+    scene_reset: str = setting(
+        "if_available",
+        "home only: whether somebody is asked, by the service explore/reset_scene, to put the scene in order before a rollout",
+        choices=("never", "if_available", "required"),
+    )
+    scene_reset_wait_s: float = setting(1.0, "so long that service is looked for, s", low=0.0, high=60.0)
+    scene_reset_timeout_s: float = setting(300.0, "so long somebody may take for it, s", low=1.0, high=3600.0)
+    envelope: Envelope = field(default_factory=Envelope, metadata={"meaning": "what the robot may not leave"})
+
+
+@dataclass(frozen=True)
 class DeploymentConfig:
     """The whole tree."""
 
@@ -162,6 +204,7 @@ class DeploymentConfig:
     command: CommandConfig = field(default_factory=CommandConfig)
     sim: SimConfig = field(default_factory=SimConfig)
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
 
 
 def config_folder() -> Path:

@@ -13,6 +13,7 @@ from std_msgs.msg import String
 from worldagen.assembly import SampleSet
 from worldagen.commanding import Commander
 from worldagen.deciding import Decider
+from worldagen.disturbance import Disturbance
 from worldagen.kinematics import ForwardKinematics
 from worldagen.poses import Pose
 from worldagen_ros import messages, topics
@@ -33,23 +34,33 @@ class DirectStack:
         self._kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
         self._period_s = episodes.environment.convention.period_s
 
-    def play(self, begin_ns: int, say: Say) -> None:
+    def play(
+        self,
+        begin_ns: int,
+        say: Say,
+        disturbance: Disturbance | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Play the episode to its end. Everything that is said passes `say`, in the order of lockstep.
 
         The last instant is answered too, as the nodes do, who cannot know that the simulator stops there.
-        begin_ns: stamp of the first instant. Raises WorldAgenError where a node would have refused.
+        begin_ns: stamp of the first instant. disturbance: noise on the decider's actions. should_stop: asked at every instant,
+        after the joint states were said; true breaks the episode off there. Raises WorldAgenError where a node would have
+        refused.
         """
         config, episodes = self._config, self._episodes
         command = config.command
         commander = Commander(command.limits, command.blend_rows, command.max_chunk_age_s)
         base_ns = begin_ns - episodes.state.time_ns
-        self._decider.reset(episodes.assignment.instruction)
+        self._decider.reset(episodes.assignment.instruction, disturbance)
         say(topics.INSTRUCTION, String(data=episodes.assignment.instruction), begin_ns)
         while True:
             now_ns = base_ns + episodes.state.time_ns
             spoken = state_messages(episodes, now_ns, config.robot.frame_id)
-            running = episodes.status is Status.RUNNING
             _say_all(spoken, say, now_ns)
+            if should_stop():
+                return
+            running = episodes.status is Status.RUNNING
             shown = config.sim.every_picture or (running and not commander.has_rows)
             if shown:
                 shows = picture_messages(episodes.environment.render(), episodes.environment.cameras, now_ns)

@@ -29,7 +29,7 @@ class SimNode(Node):
         super().__init__("sim", automatically_declare_parameters_from_overrides=True)
         self.timing, self.robot, self.sim = read_sections(self, DeploymentConfig(), ("timing", "robot", "sim"))
         environment = make_environment(self.sim.environment, renderer=self.sim.renderer)
-        self.episodes = Episodes(environment, self.sim.tail_steps)
+        self.episodes = Episodes(environment, self.sim.tail_steps, self.sim.ends_on_success)
         kept = self.episodes.environment.convention.name
         if kept != self.robot.convention:
             raise ConfigError(
