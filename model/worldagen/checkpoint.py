@@ -9,37 +9,24 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from worldagen.config import apply_tree
-from worldagen.errors import CheckpointError, ConfigError
+from worldagen.checkpoint_files import CONFIG, CONVENTIONS, WEIGHTS, read_json, read_section
+from worldagen.checkpoint_files import find_checkpoint as find_checkpoint
+from worldagen.checkpoint_files import read_conventions as read_conventions
+from worldagen.errors import CheckpointError
 from worldagen.network.config import PRESETS, NetworkConfig
 from worldagen.network.worldagen import WorldAgen
-from worldagen.policy_conventions import PRESET_CONVENTIONS, PolicyConventions
+from worldagen.policy_conventions import PolicyConventions
 
-WEIGHTS, CONFIG, CONVENTIONS = "model.safetensors", "config.json", "conventions.json"
 FORMAT = "worldagen-checkpoint-1"
 _TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SHOWN = 20  # differences listed in an error
-Section = TypeVar("Section")
-
-
-def find_checkpoint(name: str) -> Path:
-    """A shipped checkpoint's name ("playtable") or the path of a folder -> the folder. Raises CheckpointError for neither."""
-    path = Path(name)
-    if path.is_dir():
-        return path
-    shipped = Path(str(files("worldagen") / "checkpoints"))
-    if "/" not in name and (shipped / name).is_dir():
-        return shipped / name
-    names = ", ".join(sorted(folder.name for folder in shipped.glob("*") if folder.is_dir()))
-    raise CheckpointError(f"there is no checkpoint {name!r}; give the path of a checkpoint folder or one of: {names or 'none'}")
 
 
 def save_checkpoint(folder: Path, network: WorldAgen, conventions: PolicyConventions, notes: str = "") -> None:
@@ -87,20 +74,15 @@ def load_weights(folder: Path, network: WorldAgen) -> None:
 
 def read_config(folder: Path) -> NetworkConfig:
     """The network configuration of a checkpoint folder. Every key must be there and known; raises CheckpointError."""
-    tree = _read_json(folder / CONFIG)
+    tree = read_json(folder / CONFIG)
     if tree.get("format") != FORMAT:
         raise CheckpointError(f"{folder / CONFIG}: format is {tree.get('format')!r}; expected {FORMAT!r}")
-    return _read_section(PRESETS["calvin"], tree.get("network"), folder / CONFIG)
-
-
-def read_conventions(folder: Path) -> PolicyConventions:
-    """The conventions of a checkpoint folder. Every key must be there and known; raises CheckpointError."""
-    return _read_section(PRESET_CONVENTIONS["calvin"], _read_json(folder / CONVENTIONS), folder / CONVENTIONS)
+    return read_section(PRESETS["calvin"], tree.get("network"), folder / CONFIG)
 
 
 def read_notes(folder: Path) -> str:
     """Where the weights come from, as written by whoever saved them."""
-    return str(_read_json(folder / CONFIG).get("notes", ""))
+    return str(read_json(folder / CONFIG).get("notes", ""))
 
 
 def read_header(folder: Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -162,7 +144,7 @@ def _open_weights(folder: Path) -> Any:
 
 
 def _stored_type(folder: Path) -> torch.dtype:
-    name = _read_json(folder / CONFIG).get("dtype")
+    name = read_json(folder / CONFIG).get("dtype")
     if name not in _TYPES:
         raise CheckpointError(f"{folder / CONFIG}: dtype is {name!r}; expected one of: {', '.join(_TYPES)}")
     return _TYPES[name]
@@ -170,30 +152,6 @@ def _stored_type(folder: Path) -> torch.dtype:
 
 def _type_name(dtype: torch.dtype) -> str:
     return next(name for name, known in _TYPES.items() if known == dtype)
-
-
-def _read_section(example: Section, tree: Any, path: Path) -> Section:
-    """A section from JSON in which every leaf is given, so that no default of a later version slips in."""
-    missing = _missing_keys(example, tree)
-    if missing:
-        raise CheckpointError(f"{path}: missing keys: {', '.join(missing)}")
-    try:
-        return apply_tree(example, tree, str(path))
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from None
-
-
-def _missing_keys(section: Any, tree: Any, prefix: str = "") -> list[str]:
-    if not isinstance(tree, Mapping):
-        return [prefix.rstrip(".") or "everything"]
-    missing = []
-    for item in fields(section):
-        value = getattr(section, item.name)
-        if item.name not in tree:
-            missing.append(prefix + item.name)
-        elif is_dataclass(value):
-            missing += _missing_keys(value, tree[item.name], f"{prefix}{item.name}.")
-    return missing
 
 
 def _differing_leaves(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
@@ -205,18 +163,6 @@ def _differing_leaves(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
         elif mine != other:
             lines.append(f"  {prefix}{item.name}: found {other!r}, expected {mine!r}")
     return lines
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; a checkpoint holds {WEIGHTS}, {CONFIG} and {CONVENTIONS}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from None
-    if not isinstance(tree, dict):
-        raise CheckpointError(f"{path}: holds a {type(tree).__name__}; expected an object")
-    return tree
 
 
 def _write_json(path: Path, tree: Mapping[str, Any]) -> None:
