@@ -10,7 +10,7 @@ from enum import Enum
 import numpy as np
 
 from worldagen.chunking import ChunkPlayer
-from worldagen.errors import BadChunk
+from worldagen.errors import BadChunk, BadCommand
 from worldagen.limits import LimitsConfig, limit_step
 from worldagen.poses import Pose
 from worldagen.types import ActionChunk
@@ -22,6 +22,7 @@ class CommandState(Enum):
     READY = "nothing was commanded yet"
     RUNNING = "rows of a chunk are playing"
     HOLD = "the commanded pose stands still, because no row is there to play"
+    STOPPED = "the commanded pose stands still, because the speed scale is 0; rows pass unplayed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ class Commander:
         self._opening = 1.0
         self.state = CommandState.READY
         self.period_s = 0.0
+        self.speed_scale = 1.0  # share of each row's motion that is made
 
     @property
     def has_rows(self) -> bool:
@@ -58,6 +60,15 @@ class Commander:
             raise BadChunk(f"chunk {chunk.sequence} is {age_s:.2f} s old; allowed: {self._max_chunk_age_ns * 1e-9:g} s")
         self._player.offer(chunk)
         self.period_s = chunk.period_s
+
+    def scale_speed(self, scale: float) -> None:
+        """Make only this share of each row's motion from now on, 0 to 1; at 0 the arm and the gripper stay as they are.
+
+        Kept through everything that happens to plan and robot. Raises BadCommand, keeping the old one, for another number.
+        """
+        if not 0.0 <= scale <= 1.0:
+            raise BadCommand(f"speed scale {scale}; expected a number from 0 to 1, keeping {self.speed_scale:g}")
+        self.speed_scale = float(scale)
 
     def refuse_plan(self) -> None:
         """A bad chunk came: what was planned before it is not to be trusted either, so the arm holds."""
@@ -80,8 +91,12 @@ class Commander:
         played = self._player.next_row(now_ns)
         if played is None:
             return None if self._target is None else self.hold(measured)
+        if self.speed_scale == 0.0:
+            command = self.hold(measured)
+            self.state = CommandState.STOPPED
+            return command
         before = self._target or measured
-        self._target, met = limit_step(played.row, before, measured, self._limits)
+        self._target, met = limit_step(played.row, before, measured, self._limits, self.speed_scale)
         self._opening = float(np.clip(played.row[6], 0.0, 1.0))
         self.state = CommandState.RUNNING
         return Command(self._target, before.row_to(self._target), self._opening, met)

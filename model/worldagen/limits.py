@@ -1,6 +1,6 @@
 """What a row of a chunk may do to the commanded pose: row in, the row the robot may receive and the limits it met out.
 
-Order: step size, then distance between target and measured pose, then work space. The last word belongs to the work space.
+Order: step size, speed scale, distance between target and measured pose, work space. The last word belongs to the work space.
 """
 
 from dataclasses import dataclass
@@ -23,16 +23,22 @@ class LimitsConfig:
     workspace_high_m: tuple[float, ...] = setting((0.6, 0.6, 1.2), "highest x, y, z of the tool in the base frame, m")
 
 
-def limit_step(row: np.ndarray, target: Pose, measured: Pose, limits: LimitsConfig) -> tuple[Pose, tuple[str, ...]]:
+def limit_step(
+    row: np.ndarray, target: Pose, measured: Pose, limits: LimitsConfig, speed_scale: float = 1.0
+) -> tuple[Pose, tuple[str, ...]]:
     """The commanded pose after a row, inside every limit, and the names of the limits that changed it.
 
-    row: (7,) SI, finite. target, measured: the commanded and the measured pose before the row.
+    row: (7,) SI, finite. target, measured: the commanded and the measured pose before the row. speed_scale: share of the step
+    that is made, 0 to 1; of the limited one, so that the fastest step becomes slower too.
     """
     met = []
     # Lengths, not single axes: pulling a pose back to the measured one then never makes a step longer.
     step = np.concatenate([_shortened(row[:3], limits.max_step_m), _shortened(row[3:6], limits.max_step_rad)])
     if not np.array_equal(step, row[:6]):
         met.append("step")
+    if speed_scale < 1.0:
+        step = step * speed_scale
+        met.append("speed")
 
     lead = measured.row_to(target.moved(step))
     clipped = np.concatenate([_shortened(lead[:3], limits.max_lead_m), _shortened(lead[3:], limits.max_lead_rad)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from worldagen.commanding import Commander, CommandState, LockstepAnswers
-from worldagen.errors import BadChunk
+from worldagen.errors import BadChunk, BadCommand
 from worldagen.limits import LimitsConfig
 from worldagen.poses import Pose
 from worldagen.types import ActionChunk
@@ -60,6 +60,41 @@ def test_after_the_robot_was_lost_nothing_is_commanded_until_a_new_chunk(command
     elsewhere = Pose(HERE.position + 0.2, HERE.quaternion)
     commander.offer(chunk(stamp_ns=2), now_ns=2)
     assert commander.tick(2, elsewhere).pose.position == pytest.approx(elsewhere.position + np.array([0.01, 0, 0]))
+
+
+def test_a_scaled_arm_goes_a_share_of_each_row_and_at_none_stands_where_it_is(commander):
+    commander.offer(chunk(rows=6), now_ns=0)
+    x = []
+    for tick, scale in enumerate([1.0, 0.5, 0.0, 0.0, 0.5, 1.0]):
+        commander.scale_speed(scale)
+        x.append(commander.tick(tick, HERE).pose.position[0])
+    assert x == pytest.approx([0.11, 0.115, 0.115, 0.115, 0.12, 0.13])
+    assert commander.tick(6, HERE).pose.position[0] == pytest.approx(0.13) and commander.state is CommandState.HOLD
+
+
+def test_at_no_speed_the_gripper_keeps_and_rows_pass(commander):
+    closing = chunk(rows=2)  # gripper 0
+    commander.scale_speed(0.0)
+    commander.offer(closing, now_ns=0)
+    command = commander.tick(0, HERE)
+    assert (command.opening, command.motion.tolist(), commander.state) == (1.0, [0.0] * 6, CommandState.STOPPED)
+    commander.scale_speed(0.5)
+    assert commander.tick(1, HERE).opening == 0.0 and not commander.has_rows
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf"), -0.1, 1.01])
+def test_a_speed_that_is_no_share_is_refused_and_the_old_one_kept(commander, scale):
+    commander.scale_speed(0.5)
+    with pytest.raises(BadCommand, match=r"expected a number from 0 to 1, keeping 0\.5"):
+        commander.scale_speed(scale)
+    assert commander.speed_scale == 0.5
+
+
+def test_the_speed_is_kept_when_the_robot_is_lost(commander):
+    commander.scale_speed(0.5)
+    commander.release()
+    commander.offer(chunk(), now_ns=0)
+    assert commander.tick(0, HERE).pose.position[0] == pytest.approx(0.105)
 
 
 class TestLockstepAnswers:

@@ -79,3 +79,10 @@ def test_a_pose_survives_the_way_through_its_row():
     back = HOME.moved(HOME.row_to(other))
     assert back.position == pytest.approx(other.position)
     assert abs(back.quaternion @ other.quaternion) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("wanted_m", [0.01, 0.02, 3.0])
+def test_a_speed_scale_makes_every_step_shorter_also_the_longest(wanted_m):
+    pose, met = limit_step(row(x=wanted_m, rz=0.04), HOME, HOME, LIMITS, speed_scale=0.25)
+    assert HOME.row_to(pose)[[0, 5]] == pytest.approx([0.25 * min(wanted_m, LIMITS.max_step_m), 0.25 * 0.04])
+    assert "speed" in met

@@ -6,6 +6,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fakes import FakeRobot
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
+from std_msgs.msg import Float64
 
 from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
@@ -147,3 +148,40 @@ def test_it_can_command_velocities_instead(make_scene):
     speeds = [msg.twist.linear.x for msg in controller.twists]
     assert max(speeds) == pytest.approx(0.09)
     assert speeds[-1] == 0.0
+
+
+def test_a_speed_scale_slows_it_until_told_otherwise_also_when_the_one_who_said_it_is_gone(make_scene):
+    graph, _, command, controller = make_scene()
+    monitor = graph.add(Node("someone"))
+    scales = monitor.create_publisher(Float64, topics.SPEED_SCALE, 1)  # not latched: a person with `ros2 topic pub`
+    graph.wait(lambda: scales.get_subscription_count(), "discovery")
+    scales.publish(Float64(data=0.25))
+    graph.wait(lambda: command.commander.speed_scale == 0.25, "the slower speed")
+    monitor.destroy_publisher(scales)
+    start = command.measured.position
+    controller.send(rows(5, x=0.004))
+    graph.wait(lambda: len(controller.poses) >= 8, "commands")
+    x = controller.positions()[:, 0] - start[0]
+    assert x.max() == pytest.approx(0.005) and np.diff(x).max() == pytest.approx(0.001)
+    graph.wait(lambda: controller.texts.get("speed") == "speed scale 0.25", "the diagnostic")
+    assert controller.levels["speed"] == DiagnosticStatus.WARN
+
+
+@pytest.mark.parametrize("scale", [np.nan, -1.0, 2.0])
+def test_a_speed_scale_that_is_none_is_refused_and_the_old_one_kept(make_scene, scale):
+    graph, _, command, controller = make_scene()
+    scales = controller.create_publisher(Float64, topics.SPEED_SCALE, qos.LATCHED)
+    graph.wait(lambda: scales.get_subscription_count() >= 2, "discovery")
+    scales.publish(Float64(data=0.5))
+    graph.wait(lambda: command.commander.speed_scale == 0.5, "the slower speed")
+    scales.publish(Float64(data=float(scale)))
+    graph.wait(lambda: controller.texts.get("speed", "").startswith("refused"), "the refusal")
+    assert controller.levels["speed"] == DiagnosticStatus.ERROR and command.commander.speed_scale == 0.5
+
+
+def test_a_command_node_that_comes_later_hears_the_speed_that_was_asked_for_before(start_ros):
+    graph = start_ros("-p", "timing.mode:=realtime")
+    asking = graph.add(Node("asking"))
+    asking.create_publisher(Float64, topics.SPEED_SCALE, qos.LATCHED).publish(Float64(data=0.0))
+    command = graph.add(CommandNode())
+    graph.wait(lambda: command.commander.speed_scale == 0.0, "the speed")

@@ -9,9 +9,10 @@ import time
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64
 
 from worldagen.commanding import Command, Commander, CommandState
-from worldagen.errors import BadChunk, WorldAgenError
+from worldagen.errors import BadChunk, BadCommand, WorldAgenError
 from worldagen.kinematics import ForwardKinematics
 from worldagen.poses import Pose
 from worldagen_msgs.msg import ActionChunk, GripperCommand
@@ -46,6 +47,9 @@ class CommandNode(Node):
             JointState, topics.JOINT_STATES, self.on_joints, qos.states(), qos_overriding_options=qos.OVERRIDABLE
         )
         self.create_subscription(ActionChunk, topics.ACTION_CHUNK, self.pace.on_chunk, qos.CHUNKS)
+        # The first hears every publisher, latched or not; the second also what was said before this node came. Twice is once.
+        for quality in (qos.SCALES, qos.LATCHED):
+            self.create_subscription(Float64, topics.SPEED_SCALE, self.on_speed_scale, quality)
         self.report("no chunk yet", OK)
         self.get_logger().info(f"ready: {self.timing.mode}, commands on {self.motion.topic_name}")
 
@@ -74,12 +78,27 @@ class CommandNode(Node):
             self.get_logger().warning(f"refused a chunk, holding: {error}", throttle_duration_sec=1.0)
             self.diagnostics.set("chunks", ERROR, f"refused, holding: {error}")
 
+    def on_speed_scale(self, msg: Float64) -> None:
+        """Kept until somebody says otherwise, also when the one who said it is gone: an arm must not speed up by itself."""
+        before = self.commander.speed_scale
+        try:
+            self.commander.scale_speed(msg.data)
+        except BadCommand as error:
+            self.get_logger().warning(f"refused: {error}", throttle_duration_sec=1.0)
+            self.diagnostics.set("speed", ERROR, f"refused: {error}")
+            return
+        scale = self.commander.speed_scale
+        if scale != before:
+            self.get_logger().info(f"speed scale {scale:g}, was {before:g}")
+        self.diagnostics.set("speed", WARN if scale < 1.0 else OK, f"speed scale {scale:g}")
+
     def send(self, command: Command, stamp_ns: int) -> None:
         frame_id, period_s = self.robot.frame_id, self.commander.period_s or self.config.period_s
         self.motion.publish(messages.encode_motion(command, self.twist, period_s, stamp_ns, frame_id))
         self.gripper.publish(messages.encode_gripper(command.opening, stamp_ns, frame_id))
         self.sent = command
-        self.report(self.commander.state.value, WARN if self.commander.state is CommandState.HOLD else OK)
+        still = self.commander.state in (CommandState.HOLD, CommandState.STOPPED)
+        self.report(self.commander.state.value, WARN if still else OK)
 
     def release(self, why: str) -> None:
         """The robot was lost or put elsewhere: what was commanded before no longer holds."""
