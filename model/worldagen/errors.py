@@ -41,6 +41,10 @@ class CheckpointError(WorldAgenError):
     """A checkpoint or adapter does not fit: names, shapes, types or conventions differ."""
 
 
+class CalibrationError(WorldAgenError):
+    """What is usual for a network cannot be measured, written or read, or was measured of another one."""
+
+
 class SimulatorError(WorldAgenError):
     """A simulator could not be built, stepped or rendered."""
 
@@ -83,3 +87,7 @@ class EvaluationError(WorldAgenError):
 
 class ExplorationError(WorldAgenError):
     """A place cannot be explored as asked."""
+
+
+class AdaptationError(WorldAgenError):
+    """A network cannot be adapted as asked, or an adapter cannot be used: what it learns from, its recipe, its files."""

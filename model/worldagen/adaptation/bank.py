@@ -1,0 +1,75 @@
+"""The adapters of a running network: loaded beside the base, one of them active, swapped by exchanging tensors.
+
+Merging is done when an adapter is loaded; a swap exchanges references, so it takes no time to speak of, and going back gives
+the very tensors of the base: the same bits.
+"""
+
+from pathlib import Path
+
+import torch
+
+from worldagen.adaptation.adapter import MANIFEST, REJECTED, Adapter, digest_of, load_adapter, note_activation, weights_of
+from worldagen.errors import AdaptationError
+from worldagen.network.worldagen import WorldAgen
+
+INPUT_FREE = ("backbone.", "image_head.", "image_tokens", "action_head.", "action_tokens", "state_head.", "state_token")
+LOADED_AT_MOST = 8
+
+
+class AdapterBank:
+    """Belongs to the thread that owns the network."""
+
+    def __init__(self, network: WorldAgen) -> None:
+        self._network = network
+        self._parameters = dict(network.named_parameters())
+        self._base: dict[str, torch.Tensor] = {}  # the base's tensors whose places are taken
+        self._digest = digest_of(weights_of(network))
+        self._loaded: dict[str, Adapter] = {}
+        self.active = ""  # id, "" for the base
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Ids, oldest first."""
+        return tuple(self._loaded)
+
+    def load(self, folder: Path) -> Adapter:
+        """Read, check and merge an adapter; it can be activated from now on. Moves no weight. Raises AdaptationError."""
+        return load_adapter(folder, self._network.config, {**weights_of(self._network), **self._base}, self._digest)
+
+    def keep(self, adapter: Adapter) -> None:
+        """Add a loaded adapter; the oldest that is not active makes room beyond LOADED_AT_MOST."""
+        self._loaded.pop(adapter.id, None)
+        self._loaded[adapter.id] = adapter
+        spare = [name for name in self._loaded if name not in (self.active, adapter.id)]
+        if len(self._loaded) > LOADED_AT_MOST and spare:
+            del self._loaded[spare[0]]
+
+    def activate(self, name: str, override: str = "") -> bool:
+        """Put an adapter's weights in place, "" for the base's. Returns whether what was kept of the past is still valid.
+
+        It is not where an adapter changes what pictures, states, actions or words become, or takes such a change back. Raises
+        AdaptationError, changing nothing, for an unknown id, or for a rejected adapter without an override: words that say why,
+        which are recorded in its folder.
+        """
+        if name and name not in self._loaded:
+            raise AdaptationError(f"no adapter {name!r} is loaded; loaded are: {', '.join(self._loaded) or 'none'}")
+        wanted = self._loaded[name].weights if name else {}
+        if name and self._loaded[name].verdict == REJECTED:
+            if not override:
+                raise AdaptationError(
+                    f"adapter {name} was rejected by its gate ({self._loaded[name].folder / MANIFEST}); it is made active only "
+                    "where that is allowed explicitly"
+                )
+            note_activation(self._loaded[name], override)
+        touched = {*wanted, *self._base}
+        for place in touched:
+            parameter = self._parameters[place]
+            own = self._base.get(place, parameter.data)
+            if place in wanted:
+                self._base[place] = own
+                parameter.data = wanted[place]
+            else:
+                parameter.data = own
+                del self._base[place]
+        self.active = name
+        return all(place.startswith(INPUT_FREE) for place in touched)
