@@ -37,6 +37,11 @@ def test_a_recorder_starts_only_where_one_is_asked_for():
     assert "recorder" in [spec.name for spec in nodes_of(load_deployment("sim", {"recorder.enabled": "true"}))]
 
 
+def test_a_monitor_starts_only_where_one_is_asked_for():
+    assert "monitor" not in [spec.name for spec in nodes_of(load_deployment("sim_network"))]
+    assert "monitor" in [spec.name for spec in nodes_of(load_deployment("sim_network", {"monitor.enabled": "true"}))]
+
+
 def test_an_unknown_deployment_is_refused_with_the_list():
     with pytest.raises(UnknownName, match="franka, record, sim, sim_network, sim_realtime"):
         load_deployment("moon")
@@ -52,7 +57,7 @@ def test_a_bad_value_names_file_key_value_and_what_is_allowed(tmp_path):
 def test_every_leaf_says_what_it_means():
     for section in fields(DeploymentConfig()):
         for leaf in fields(getattr(DeploymentConfig(), section.name)):
-            assert leaf.metadata.get("meaning") or leaf.name == "limits", f"{section.name}.{leaf.name}"
+            assert leaf.metadata.get("meaning") or leaf.name in ("limits", "surprise"), f"{section.name}.{leaf.name}"
 
 
 def test_every_node_is_installed_and_listed_once():
@@ -66,7 +71,7 @@ def test_every_node_is_installed_and_listed_once():
 def test_only_lockstep_listens_to_a_clock_and_a_namespace_has_its_own():
     lockstep, realtime = load_deployment("sim"), load_deployment("sim_realtime")
     clocked = {spec.name: flat_parameters(spec, lockstep)["use_sim_time"] for spec in NODES}
-    assert clocked == {"sim": False, "command": True, "policy": True, "recorder": True}
+    assert clocked == {"sim": False, "command": True, "policy": True, "monitor": True, "recorder": True}
     assert not any(flat_parameters(spec, realtime)["use_sim_time"] for spec in NODES)
     assert remappings_of("/left/") == (("/clock", "/left/clock"),) and remappings_of("") == ()
 

@@ -35,6 +35,7 @@ setup(
             "sim_node = worldagen_ros.sim_node:main",
             "policy_node = worldagen_ros.policy_node:main",
             "command_node = worldagen_ros.command_node:main",
+            "monitor_node = worldagen_ros.monitor_node:main",
             "recorder_node = worldagen_ros.recorder_node:main",
         ],
         # sub-commands of `worldagen` (worldagen.cli finds them here)

@@ -15,6 +15,7 @@ from worldagen.conventions import CONVENTIONS
 from worldagen.errors import UnknownName
 from worldagen.exploring import STEPS, Envelope
 from worldagen.limits import LimitsConfig
+from worldagen.surprise import SurpriseConfig
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,22 @@ class ExploreConfig:
 
 
 @dataclass(frozen=True)
+class MonitorConfig:
+    """Who watches whether the world is still as the world model expects it."""
+
+    enabled: bool = setting(False, "start the monitor node, which makes the policy paint after every decision")
+    calibration: str = setting("", "a surprise.json; empty: the one in the policy's checkpoint folder")
+    reaction: str = setting(
+        "none",
+        "to a sustained surprise, until another instruction or adapter; none: tell only; slow: ask the command node for "
+        "monitor.slow_scale; hold: for no motion at all",
+        choices=("none", "slow", "hold"),
+    )
+    slow_scale: float = setting(0.3, "speed scale of the reaction slow", low=0.01, high=1.0)
+    surprise: SurpriseConfig = field(default_factory=SurpriseConfig)
+
+
+@dataclass(frozen=True)
 class DeploymentConfig:
     """The whole tree."""
 
@@ -203,6 +220,7 @@ class DeploymentConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     command: CommandConfig = field(default_factory=CommandConfig)
     sim: SimConfig = field(default_factory=SimConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
 

@@ -19,9 +19,10 @@ from worldagen.decoding import numbers
 from worldagen.decoding import stamp_to_ns as stamp_to_ns
 from worldagen.errors import BadCommand, BadObservation
 from worldagen.poses import Pose
+from worldagen.surprise import Reading
 from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
-from worldagen_msgs.msg import EndEffectorAction, GripperCommand, PolicyStatus, TaskState
+from worldagen_msgs.msg import EndEffectorAction, GripperCommand, PolicyStatus, Surprise, TaskState
 from worldagen_sim.environment import Camera
 from worldagen_sim.episode import Episodes
 
@@ -133,6 +134,20 @@ def encode_status(loop: DecisionLoop, missing: str, detail: str) -> PolicyStatus
         decisions=loop.decisions,
         last_inference_time=last.inference_s if last else 0.0,
         detail=missing if loop.instruction else detail,
+    )
+
+
+def encode_surprise(reading: Reading, adapter: str, frame_id: str) -> Surprise:
+    """One comparison -> message. adapter: the active one, empty for none."""
+    return Surprise(
+        header=header(reading.stamp_ns, frame_id),
+        views=list(reading.errors),
+        errors=list(reading.errors.values()),
+        levels=[reading.levels[view] for view in reading.errors],
+        level=reading.level,
+        sustained=reading.sustained,
+        compared=reading.compared,
+        adapter_id=adapter,
     )
 
 

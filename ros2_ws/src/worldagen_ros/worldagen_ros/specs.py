@@ -22,14 +22,19 @@ NODES = (
     NodeSpec("sim", "sim_node", ("timing", "robot", "sim")),
     NodeSpec("command", "command_node", ("timing", "robot", "command")),
     NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy")),
+    NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor")),
     # All of it: a bag carries the parameters of the whole deployment.
-    NodeSpec("recorder", "recorder_node", ("timing", "robot", "cameras", "policy", "command", "sim", "recorder")),
+    NodeSpec("recorder", "recorder_node", ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder")),
 )
 
 
 def nodes_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
-    """The nodes a deployment needs: without the simulator where real hardware speaks, and a recorder if one is asked for."""
-    needed = {"sim": config.robot.source == "simulator", "recorder": config.recorder.enabled}
+    """The nodes a deployment needs: without the simulator where real hardware speaks; some only if asked for."""
+    needed = {
+        "sim": config.robot.source == "simulator",
+        "monitor": config.monitor.enabled,
+        "recorder": config.recorder.enabled,
+    }
     return tuple(spec for spec in NODES if needed.get(spec.name, True))
 
 
