@@ -218,6 +218,16 @@ class EnvelopeWatch:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """What is there so far: the rollout under way, from 1, of how many; pictures recorded; estimated time left, s."""
+
+    rollout: int
+    rollouts: int
+    frames: int
+    time_left_s: float
+
+
+@dataclass(frozen=True)
 class ExplorationReport:
     """How an exploration ended and what it recorded.
 

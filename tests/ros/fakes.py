@@ -22,12 +22,14 @@ class FakeDecider:
 
     def __init__(self, rows: int = 5) -> None:
         self.instructions: list[str] = []
+        self.disturbances: list[object] = []
         self.rows = rows
         self.answered: list[int] = []
         self.predictions = 0
 
     def reset(self, instruction: str, disturbance=None) -> None:
         self.instructions.append(instruction)
+        self.disturbances.append(disturbance)
 
     def decide(self, samples: SampleSet) -> ActionChunk:
         self.answered.append(samples.stamp_ns)
@@ -47,6 +49,8 @@ class FakeRobot(Node):
     def __init__(self, period_s: float = 1 / 30, picture_qos=None) -> None:
         super().__init__("robot")
         self.silent: set[str] = set()
+        self.positions = HOME.copy()
+        self.efforts: list[float] = []
         self.corrupt = lambda msg: msg  # applied to the static camera's messages
         quality = picture_qos or qos.images_in()
         self.cameras = {name: self.create_publisher(Image, topic, quality) for name, topic in topics.CAMERA_TOPICS.items()}
@@ -60,4 +64,6 @@ class FakeRobot(Node):
                 msg = encode_image(PICTURE, Image(header=messages.header(stamp_ns, name)))
                 publisher.publish(self.corrupt(msg) if name == "static_camera" else msg)
         if "joint_states" not in self.silent:
-            self.joints.publish(messages.encode_joints(JOINTS, HOME, np.zeros(7), stamp_ns))
+            joints = messages.encode_joints(JOINTS, self.positions, np.zeros(7), stamp_ns)
+            joints.effort = self.efforts
+            self.joints.publish(joints)

@@ -71,7 +71,7 @@ def test_every_node_is_installed_and_listed_once():
 def test_only_lockstep_listens_to_a_clock_and_a_namespace_has_its_own():
     lockstep, realtime = load_deployment("sim"), load_deployment("sim_realtime")
     clocked = {spec.name: flat_parameters(spec, lockstep)["use_sim_time"] for spec in NODES}
-    assert clocked == {"sim": False, "command": True, "policy": True, "monitor": True, "recorder": True}
+    assert clocked == {"sim": False, "command": True, "policy": True, "monitor": True, "explore": True, "recorder": True}
     assert not any(flat_parameters(spec, realtime)["use_sim_time"] for spec in NODES)
     assert remappings_of("/left/") == (("/clock", "/left/clock"),) and remappings_of("") == ()
 

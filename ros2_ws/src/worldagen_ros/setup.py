@@ -37,12 +37,14 @@ setup(
             "command_node = worldagen_ros.command_node:main",
             "monitor_node = worldagen_ros.monitor_node:main",
             "recorder_node = worldagen_ros.recorder_node:main",
+            "explore_node = worldagen_ros.explore_node:main",
         ],
         # sub-commands of `worldagen` (worldagen.cli finds them here)
         "worldagen.commands": [
             "demo = worldagen_ros.commands.demo",
             "evaluate = worldagen_ros.commands.evaluate",
             "execute = worldagen_ros.commands.execute",
+            "explore = worldagen_ros.commands.explore",
             "parameters = worldagen_ros.commands.parameters",
             "record = worldagen_ros.commands.record",
             "replay = worldagen_ros.commands.replay",

@@ -11,6 +11,7 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 
+from worldagen.disturbance import Disturbance, make_disturbance, problem_with
 from worldagen_msgs.action import ExecuteInstruction
 from worldagen_ros import topics
 from worldagen_ros.messages import stamp_to_ns
@@ -19,10 +20,14 @@ Result = ExecuteInstruction.Result
 
 
 class ExecuteServer:
-    """start(instruction, not_before_ns) begins, stop(why) ends what was begun, decisions() counts."""
+    """start(instruction, not_before_ns, disturbance) begins, stop(why) ends what was begun, decisions() counts."""
 
     def __init__(
-        self, node: Node, start: Callable[[str, int], None], stop: Callable[[str], None], decisions: Callable[[], int]
+        self,
+        node: Node,
+        start: Callable[[str, int, Disturbance | None], None],
+        stop: Callable[[str], None],
+        decisions: Callable[[], int],
     ) -> None:
         self._node, self._start, self._stop, self._decisions = node, start, stop, decisions
         self._goal: Any = None  # a ServerGoalHandle while one runs; rclpy's own types contradict its calls
@@ -79,6 +84,8 @@ class ExecuteServer:
             problem = "its instruction is empty"
         elif not 0.0 <= request.time_limit < float("inf"):
             problem = f"its time limit is {request.time_limit}; expected 0 or more seconds"
+        elif wrong := problem_with(request.action_noise, request.noise_seed):
+            problem = wrong
         elif self._goal is not None:
             problem = f"{self._goal.request.instruction!r} is running; cancel it first"
         if problem:
@@ -89,7 +96,9 @@ class ExecuteServer:
     def _on_accepted(self, goal: ServerGoalHandle) -> None:
         self._goal = goal
         self._started_ns = self._node.get_clock().now().nanoseconds
-        self._start(goal.request.instruction, stamp_to_ns(goal.request.not_before))
+        asked: Any = goal.request
+        disturbance = make_disturbance(asked.action_noise, asked.noise_seed)
+        self._start(asked.instruction, stamp_to_ns(asked.not_before), disturbance)
 
     def _on_cancel(self, goal: Any) -> CancelResponse:
         # The handle turns to "canceling" after this callback, so the end is settled in the executor's next round.

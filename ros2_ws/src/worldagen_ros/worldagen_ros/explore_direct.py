@@ -6,9 +6,9 @@ Each rollout begins with its instruction and is followed by a pause, so that the
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,14 @@ from worldagen.config import leaves
 from worldagen.deciding import Decider
 from worldagen.disturbance import make_disturbance
 from worldagen.errors import BagError, DiskFull, WorldAgenError
-from worldagen.exploring import EnvelopeWatch, Exploration, ExplorationReport, Reason, Rollout, Sample, plan_rollouts
+from worldagen.exploring import EnvelopeWatch, Exploration, ExplorationReport, Progress, Reason, Rollout, Sample, plan_rollouts
 from worldagen.kinematics import ForwardKinematics
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
 from worldagen_ros.definitions import topic_of
 from worldagen_ros.direct import DirectStack
+from worldagen_ros.explore_metadata import exploration_metadata
 from worldagen_ros.recorded import contract_of_deployment, recorded_of
 from worldagen_sim.environment import Environment, make_environment
 from worldagen_sim.episode import Episodes, Status
@@ -38,16 +39,6 @@ FIRST_NS = 1000 * 1_000_000_000  # stamp of the first instant
 PAUSE_NS = 2_000_000_000  # between two rollouts; longer than the silence that ends an episode
 EXPLORATION = "exploration"  # name of the bag metadata that says what was asked and how it ended
 ROLLOUTS = "rollouts"  # its entry that lists them
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What is there so far: the rollout under way, from 1, of how many; pictures recorded; estimated time left, s."""
-
-    rollout: int
-    rollouts: int
-    frames: int
-    time_left_s: float
 
 
 def configured(config: DeploymentConfig, asked: Exploration) -> DeploymentConfig:
@@ -204,18 +195,3 @@ class _Explorer:
             contract.NAME: {contract.KEY: promised.to_json()},
             "parameters": {leaf.key: str(leaf.default) for leaf in leaves(config)},
         }
-
-
-def exploration_metadata(config: DeploymentConfig, asked: Exploration, version: str = "") -> Mapping[str, str]:
-    """What was asked, as texts. version: of the simulator."""
-    return {
-        "environment": config.sim.environment if config.robot.source == "simulator" else "",
-        "version": version,
-        "scene": config.sim.scene if config.robot.source == "simulator" else "",
-        "policy": config.policy.checkpoint or config.policy.kind,
-        "instructions": json.dumps(list(asked.instructions), ensure_ascii=False),
-        "asked_rollouts": str(asked.rollouts),
-        "steps": str(asked.steps),
-        "action_noise": str(asked.action_noise),
-        "seed": str(asked.seed),
-    }

@@ -8,6 +8,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from worldagen.deciding import DecisionLoop
+from worldagen.disturbance import Disturbance
 from worldagen.errors import BadObservation, WorldAgenError
 from worldagen.schedule import Due, Schedule
 from worldagen_msgs.msg import PolicyStatus
@@ -55,8 +56,8 @@ class PolicyNode(Node):
         if self.config.instruction:
             self.start(self.config.instruction)
 
-    def start(self, instruction: str, not_before_ns: int = 0) -> None:
-        self.loop.start(instruction, not_before_ns)
+    def start(self, instruction: str, not_before_ns: int = 0, disturbance: Disturbance | None = None) -> None:
+        self.loop.start(instruction, not_before_ns, disturbance)
         self.get_logger().info(f"following {instruction!r}")
         self.on_sample()
         self.report()

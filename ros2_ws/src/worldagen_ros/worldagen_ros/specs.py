@@ -23,8 +23,13 @@ NODES = (
     NodeSpec("command", "command_node", ("timing", "robot", "command")),
     NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy")),
     NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor")),
+    NodeSpec("explore", "explore_node", ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")),
     # All of it: a bag carries the parameters of the whole deployment.
-    NodeSpec("recorder", "recorder_node", ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder")),
+    NodeSpec(
+        "recorder",
+        "recorder_node",
+        ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder", "explore"),
+    ),
 )
 
 
@@ -34,6 +39,7 @@ def nodes_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
         "sim": config.robot.source == "simulator",
         "monitor": config.monitor.enabled,
         "recorder": config.recorder.enabled,
+        "explore": config.explore.enabled,
     }
     return tuple(spec for spec in NODES if needed.get(spec.name, True))
 

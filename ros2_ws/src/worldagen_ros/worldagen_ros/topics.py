@@ -24,10 +24,12 @@ TF = "/tf"
 TF_STATIC = "/tf_static"
 
 EXECUTE = "execute"  # action
+EXPLORE = "explore"  # action
 RESET_POLICY = "policy/reset"  # service
 RESET_SIMULATOR = "sim/reset"  # service
 START_RECORDING = "recorder/start"  # service
 STOP_RECORDING = "recorder/stop"  # service
+RESET_SCENE = "explore/reset_scene"  # service of whoever puts a real scene in order
 
 # Streams a policy takes, by the name our messages to the operator use.
 CAMERA_TOPICS = {"static_camera": STATIC_IMAGE, "wrist_camera": WRIST_IMAGE}

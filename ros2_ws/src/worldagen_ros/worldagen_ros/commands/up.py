@@ -14,7 +14,7 @@ from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import Ended, Stack
 
 HELP = "start a deployment (sim, sim_realtime, franka, or a YAML file)"
-COLOURS = {"sim": 36, "command": 33, "policy": 35, "recorder": 32}
+COLOURS = {"sim": 36, "command": 33, "policy": 35, "recorder": 32, "explore": 34}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
