@@ -166,7 +166,7 @@ def test_a_robot_that_leaves_its_box_ends_it(make_scene, tmp_path):
     assert "the box allows" in ended.result.message
     assert scene.policy.loop.instruction == "" and not scene.recorder.recorder.recording
     last = scene.operator.chunks[-1]  # rows that stand still replace the rest of the policy's
-    assert len(last.rows) == 1 and last.rows[0].translation.x == 0.0
+    assert all(row.translation.x == 0.0 for row in last.rows)
     assert words_in(tmp_path / "bag")
 
 

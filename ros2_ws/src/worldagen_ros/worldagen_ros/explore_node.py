@@ -49,6 +49,7 @@ FEEDBACK_S, DISK_S, PING_S = 0.5, 1.0, 1.0  # between two of each
 PATIENCE_S = 60.0  # with the other nodes, wall time
 CLOSING_S = 10.0  # for policy and recorder to end
 HOME_ROWS = 6  # of one chunk toward home; the next comes when half of them are played
+STANDING_ROWS = 6  # of a chunk that stands still; a shorter one would be refused when it comes late
 
 Story = Iterator[None]
 
@@ -397,7 +398,7 @@ class ExploreNode(Node):
     def hold(self) -> None:
         """In real time a chunk that stands still takes the place of the rows that are left; in lockstep nothing moves."""
         if not self.lockstep and self.senses.pose is not None:
-            self.publish(np.append(np.zeros(6), self.senses.opening)[None])
+            self.publish(np.tile(np.append(np.zeros(6), self.senses.opening), (STANDING_ROWS, 1)))
 
     def publish(self, rows: np.ndarray) -> None:
         """(M, 7) rows from now on, through the command node and its limits."""
