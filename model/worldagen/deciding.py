@@ -6,7 +6,7 @@ A decision made for an instruction that is over meanwhile is thrown away.
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from worldagen.assembly import SampleSet
 from worldagen.disturbance import Disturbance
 from worldagen.schedule import Due, Schedule
 from worldagen.types import ActionChunk
+
+Made = TypeVar("Made")
 
 
 class Decider(Protocol):
@@ -37,6 +39,40 @@ class Decider(Protocol):
 
     def predict(self) -> Mapping[str, np.ndarray] | None:
         """The pictures expected once the last chunk has been played, by view; None for a decider without a world model."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """How far an adapter's answers have been from those that were given, so far. See worldagen/adaptation/gate.py, Drift."""
+
+    adapter: str
+    stamp_ns: int
+    decisions: int
+    wanted: int
+    translation_p99_m: float
+    rotation_p99_rad: float
+    gripper_flips: float
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """A decider whose network takes adapters. Called from the worker thread only, between two decisions."""
+
+    def load_adapter(self, path: str, override: str) -> str:
+        """Load a folder and make it active, "" for the base; returns the active id. Raises AdaptationError."""
+        ...
+
+    def list_adapters(self) -> tuple[tuple[str, ...], str]:
+        """Loaded ids, oldest first, and the active one."""
+        ...
+
+    def begin_shadow(self, path: str, decisions: int) -> str:
+        """Compare an adapter with what is given in the next decisions, "" for none; returns its id. Raises AdaptationError."""
+        ...
+
+    def shadow(self) -> Shadowed | None:
+        """Compare the last decision; None where nothing is to be compared."""
         ...
 
 
@@ -65,6 +101,7 @@ class DecisionLoop:
         self.decider = decider
         self._foresees = foresees
         self._foreseeing: Future[Foreseen | None] | None = None
+        self._shadowing: Future[Shadowed | None] | None = None
         self.instruction = ""
         self.decisions = 0  # since the last start
         self._schedule = schedule
@@ -119,6 +156,9 @@ class DecisionLoop:
         if self._foresees():
             self._foreseeing = self._worker.submit(self._foresee, chunk)
             self._foreseeing.add_done_callback(lambda _: self._on_done())
+        if isinstance(self.decider, Adaptable):
+            self._shadowing = self._worker.submit(self.decider.shadow)
+            self._shadowing.add_done_callback(lambda _: self._on_done())
         self._schedule.answered(chunk)
         self.decisions += 1
         return chunk
@@ -130,13 +170,22 @@ class DecisionLoop:
         job, self._foreseeing = self._foreseeing, None
         return job.result()
 
+    def between(self, work: "Callable[[], Made]") -> "Future[Made]":
+        """Do something with the decider between two decisions, in the worker; the decision under way is finished first."""
+        return self._worker.submit(work)
+
+    def collect_shadow(self) -> Shadowed | None:
+        """The newest comparison of an adapter, once. Raises the WorldAgenError it ended with."""
+        if self._shadowing is None or not self._shadowing.done():
+            return None
+        job, self._shadowing = self._shadowing, None
+        return job.result()
+
     def close(self) -> None:
         """Wait for the decision under way and end the worker."""
         self._worker.shutdown()
 
-    def _decide(
-        self, samples: SampleSet, run: int, fresh: tuple[str, Disturbance | None] | None
-    ) -> tuple[int, ActionChunk]:
+    def _decide(self, samples: SampleSet, run: int, fresh: tuple[str, Disturbance | None] | None) -> tuple[int, ActionChunk]:
         if fresh is not None:
             self.decider.reset(*fresh)
         return run, self.decider.decide(samples)

@@ -15,16 +15,17 @@ Legend: K units, n frames and m rows per unit, D token width.
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from worldagen.adaptation.bank import AdapterBank
 from worldagen.checkpoint import load_checkpoint
 from worldagen.conventions import decode_actions
 from worldagen.disturbance import Disturbance
-from worldagen.errors import BadChunk, BadInstruction, BadObservation, ConfigError, PredictionUnavailable
+from worldagen.errors import AdaptationError, BadChunk, BadInstruction, BadObservation, ConfigError, PredictionUnavailable
 from worldagen.history import (
     HISTORY_MODES,
     HistoryMode,
@@ -47,11 +48,12 @@ TEXTS_KEPT = 64  # instructions whose tokens are kept
 class _Decision:
     """What the world model needs of the last decision.
 
-    Its step t, the tokens its action pass left in memory, and the n frames it saw, (n, 3, H, H) normalised: static, wrist.
+    Its step t, the tokens its action pass left in memory (None since other weights are in place), and the n frames it saw,
+    (n, 3, H, H) normalised: static, wrist.
     """
 
     step: int
-    memory: WindowMemory
+    memory: WindowMemory | None
     seen: tuple[torch.Tensor, torch.Tensor]
 
 
@@ -64,7 +66,7 @@ class NetworkPolicy:
         self.network = network.eval()
         self.conventions = conventions
         self.history: HistoryMode = history
-        self.adapter = ""
+        self._bank: AdapterBank | None = None  # made when it is first asked for: the base's digest takes a moment
         self._text: torch.Tensor | None = None  # (1, D) settled
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()  # the last few instructions, newest last
         self._disturbance: Disturbance | None = None
@@ -118,6 +120,73 @@ class NetworkPolicy:
         self._decision, self._pictures = decision, None
         self._step += 1
         return chunk
+
+    @property
+    def adapters(self) -> AdapterBank:
+        """The adapters beside the base. What is active is changed by `use_adapter` only."""
+        self._bank = self._bank or AdapterBank(self.network)
+        return self._bank
+
+    @property
+    def adapter(self) -> str:
+        """Id of the active adapter, "" for the base."""
+        return self._bank.active if self._bank else ""
+
+    def load_adapter(self, folder: Path, override: str = "") -> str:
+        """Load an adapter's folder and make it active, between two decisions; returns its id.
+
+        All of it is checked before a weight moves. override: why a rejected one may drive; recorded. Raises AdaptationError.
+        """
+        adapter = self.adapters.load(folder)
+        self.adapters.keep(adapter)
+        self.use_adapter(adapter.id, override)
+        return adapter.id
+
+    def use_adapter(self, name: str, override: str = "") -> None:
+        """Make a loaded adapter active, or the base ("") again, exactly. Raises AdaptationError, changing nothing.
+
+        The history stays where it is still valid; an adapter that changes what pictures, words or numbers become makes it void,
+        and the next observation is then answered as a first one.
+        """
+        valid = self.adapters.activate(name, override)
+        self._prepared = self._pictures = None
+        if self._decision is not None:
+            self._decision = replace(self._decision, memory=None)
+        if not valid:
+            words = {text: self._text is token for text, token in self._texts.items()}
+            self._texts.clear()
+            self._forget()
+            for text, present in words.items():
+                if present:
+                    self._text = self._encode_text(text)
+
+    def answer_as(self, name: str) -> np.ndarray:
+        """What a loaded adapter, or the base (""), would have answered in the place of the last chunk: (m, 7) network actions.
+
+        Nobody acts on it, so whatever its gate said; the history stays. Raises AdaptationError for an adapter that changes what
+        pictures, words or numbers become, and PredictionUnavailable before the first chunk.
+        """
+        if self._decision is None:
+            raise PredictionUnavailable("there is nothing to compare before the first chunk")
+        if self.history == "reference":
+            raise AdaptationError("with the history 'reference' adapters cannot be compared; use 'aligned'")
+        if name and self.adapters.changes_inputs(name):
+            raise AdaptationError(f"adapter {name} changes what the network sees; it cannot be compared beside the base")
+        kept = self._frames, self._executed, self._step, self._prepared, self._text
+        *earlier, frames = self._frames
+        try:
+            self._frames = deque(earlier, self._frames.maxlen)
+            self._executed = deque(list(self._executed)[:-1], self._executed.maxlen)
+            self._step, self._prepared = self._decision.step, None
+            with torch.inference_mode(), self.adapters.compared(name):
+                return self._decide(frames)[0]
+        finally:
+            self._frames, self._executed, self._step, self._prepared, self._text = kept
+
+    @property
+    def can_predict(self) -> bool:
+        """Whether `predict` has something to say."""
+        return self.network.config.image_prediction and self._decision is not None
 
     def prepare(self) -> None:
         """Do now what the next decision needs of the past, so that it answers sooner; for the time while a chunk is played.
@@ -235,7 +304,7 @@ class NetworkPolicy:
         prompts, places = self._prompts(newest, Group.IMAGE_PREDICTION)
         tokens, indices = torch.cat([self._executed[-1], prompts]), torch.cat([self._places(newest, [Group.ACTION]), places])
         memory = decision.memory
-        if not world_pass_extends_action_pass(decision.step, units, self.history):
+        if memory is None or not world_pass_extends_action_pass(decision.step, units, self.history):
             *_, frames = self._frames
             past, past_places = self._past(newest, list(self._executed)[:newest], skip_newest=True)
             own, own_places = self._own(newest, frames)

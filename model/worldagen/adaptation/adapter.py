@@ -13,13 +13,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import peft
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,6 +31,9 @@ from worldagen.errors import AdaptationError, ConfigError
 from worldagen.network.config import BackboneConfig, NetworkConfig
 from worldagen.network.worldagen import WorldAgen
 from worldagen.provenance import sha256_of
+
+if TYPE_CHECKING:
+    from worldagen.adaptation.gate import Check
 
 MANIFEST, LORA, LORA_CONFIG, WEIGHTS, ACTIVATIONS = (
     "manifest.json", "adapter_model.safetensors", "adapter_config.json", "weights.safetensors", "activations.jsonl",
@@ -101,7 +104,7 @@ def save_adapter(
         made = {item.name: sha256_of(item) for item in sorted(aside.iterdir())}
         manifest = {
             "format": FORMAT, "id": name, "base": base, "recipe": asdict(recipe), "files": made, **notes,
-            "versions": {"torch": torch.__version__, "peft": peft.__version__},
+            "versions": {"torch": torch.__version__, "peft": version("peft")},
         }  # fmt: skip
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
         for item in aside.iterdir():
@@ -197,6 +200,29 @@ def merge_lora(section: TrainedSection, config: NetworkConfig, tensors: Weights,
         added = weight.cpu().float() + (delta.T if _is_turned(config) else delta)
         merged[f"{name}.weight"] = added.to(weight.dtype).contiguous()
     return merged
+
+
+def settle_checks(folder: Path, checks: Sequence["Check"], **numbers: Any) -> dict[str, Any]:
+    """Put checks that were still to be made in their places, and judge anew; returns the manifest. Raises AdaptationError.
+
+    A check "canary" that was pending is replaced by all whose names begin with it.
+    """
+    from worldagen.adaptation.gate import Check, Verdict
+
+    manifest = read_manifest(folder)
+    told = manifest["gate"]
+    kinds = {check.name.split()[0] for check in checks}
+    kept = [Check(**item) for item in told["checks"] if item["name"].split()[0] not in kinds]
+    more = {key: value for key, value in told.items() if key not in ("verdict", "reasons", "checks")}
+    manifest["gate"] = Verdict((*kept, *checks), {**more, **numbers}).to_json()
+    aside = folder / f".{MANIFEST}.{os.getpid()}"
+    try:
+        aside.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+        aside.rename(folder / MANIFEST)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise AdaptationError(f"{folder}: the verdict cannot be written ({error}); it stands as it was") from None
+    return manifest
 
 
 def note_activation(adapter: Adapter, why: str) -> None:

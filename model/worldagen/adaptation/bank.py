@@ -4,6 +4,8 @@ Merging is done when an adapter is loaded; a swap exchanges references, so it ta
 the very tensors of the base: the same bits.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -51,9 +53,7 @@ class AdapterBank:
         AdaptationError, changing nothing, for an unknown id, or for a rejected adapter without an override: words that say why,
         which are recorded in its folder.
         """
-        if name and name not in self._loaded:
-            raise AdaptationError(f"no adapter {name!r} is loaded; loaded are: {', '.join(self._loaded) or 'none'}")
-        wanted = self._loaded[name].weights if name else {}
+        self._require(name)
         if name and self._loaded[name].verdict == REJECTED:
             if not override:
                 raise AdaptationError(
@@ -61,6 +61,31 @@ class AdapterBank:
                     "where that is allowed explicitly"
                 )
             note_activation(self._loaded[name], override)
+        valid = self._put(name)
+        self.active = name
+        return valid
+
+    @contextmanager
+    def compared(self, name: str) -> Iterator[None]:
+        """An adapter's weights in place for a moment, for a computation nobody acts on, so whatever its gate said."""
+        self._require(name)
+        try:
+            self._put(name)
+            yield
+        finally:
+            self._put(self.active)
+
+    def changes_inputs(self, name: str) -> bool:
+        """Whether an adapter changes what pictures, states, actions or words become before the backbone."""
+        self._require(name)
+        return not all(place.startswith(INPUT_FREE) for place in self._loaded[name].weights)
+
+    def _require(self, name: str) -> None:
+        if name and name not in self._loaded:
+            raise AdaptationError(f"no adapter {name!r} is loaded; loaded are: {', '.join(self._loaded) or 'none'}")
+
+    def _put(self, name: str) -> bool:
+        wanted = self._loaded[name].weights if name else {}
         touched = {*wanted, *self._base}
         for place in touched:
             parameter = self._parameters[place]
@@ -71,5 +96,4 @@ class AdapterBank:
             else:
                 parameter.data = own
                 del self._base[place]
-        self.active = name
         return all(place.startswith(INPUT_FREE) for place in touched)

@@ -103,7 +103,6 @@ def measure_drift(before: np.ndarray, after: np.ndarray, convention: Convention)
 def judge(finite: bool, reduction: Reduction, drift: Drift, section: GateSection) -> Verdict:
     """The points that need no robot."""
     interval = f"{100 * reduction.share:.1f} % lower ({100 * reduction.low:.1f} to {100 * reduction.high:.1f} %)"
-    bound_mm, bound_deg = 1e3 * section.translation_p99_m, np.degrees(section.rotation_p99_rad)
     checks = (
         Check("finite", finite, "all numbers are finite" if finite else "adapter or losses hold numbers that are not finite"),
         Check(
@@ -112,20 +111,32 @@ def judge(finite: bool, reduction: Reduction, drift: Drift, section: GateSection
             f"{reduction.before:.5f} -> {reduction.after:.5f}, {interval} on {reduction.rollouts} rollouts; "
             f"expected the interval above {100 * section.least_reduction:g} %",
         ),
+        *judge_drift(drift, section),
+    )
+    return Verdict(checks, {"reduction": asdict(reduction), "drift": asdict(drift)})
+
+
+def judge_drift(drift: Drift, section: GateSection) -> tuple[Check, Check, Check]:
+    """The bounds on how far actions may move."""
+    return (
         Check(
-            "translation", drift.translation_p99_m <= section.translation_p99_m,
-            f"99 % of {drift.rows} probed rows move by less than {1e3 * drift.translation_p99_m:.2f} mm; allowed {bound_mm:g}",
+            "translation",
+            drift.translation_p99_m <= section.translation_p99_m,
+            f"99 % of {drift.rows} rows move by less than {1e3 * drift.translation_p99_m:.2f} mm; "
+            f"allowed {1e3 * section.translation_p99_m:g} mm",
         ),
         Check(
-            "rotation", drift.rotation_p99_rad <= section.rotation_p99_rad,
-            f"99 % turn by less than {np.degrees(drift.rotation_p99_rad):.2f} degrees; allowed {bound_deg:.1f}",
+            "rotation",
+            drift.rotation_p99_rad <= section.rotation_p99_rad,
+            f"99 % turn by less than {np.degrees(drift.rotation_p99_rad):.2f} degrees; "
+            f"allowed {np.degrees(section.rotation_p99_rad):.1f}",
         ),
         Check(
-            "gripper", drift.gripper_flips <= section.gripper_flips,
+            "gripper",
+            drift.gripper_flips <= section.gripper_flips,
             f"{100 * drift.gripper_flips:.2f} % of rows ask for the opposite; allowed {100 * section.gripper_flips:g} %",
         ),
-    )  # fmt: skip
-    return Verdict(checks, {"reduction": asdict(reduction), "drift": asdict(drift)})
+    )
 
 
 def mcnemar_worse(before: Sequence[bool], after: Sequence[bool]) -> float:

@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from worldagen.adaptation.recipe import TrainedSection, chosen_layers, chosen_projections
 from worldagen.errors import AdaptationError
 from worldagen.network.config import BackboneConfig
 from worldagen.network.worldagen import WorldAgen
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 # Our names of the projections -> those inside the backbone's layers, as regular expressions.
 QWEN3 = {
@@ -77,8 +80,10 @@ def projection_pattern(section: TrainedSection, backbone: BackboneConfig) -> str
     return rf"backbone\.model\.{LAYERS[backbone.kind]}\.({numbers})\.({'|'.join(names)})"
 
 
-def lora_config(section: TrainedSection, backbone: BackboneConfig) -> LoraConfig:
+def lora_config(section: TrainedSection, backbone: BackboneConfig) -> "LoraConfig":
     """The section in peft's words."""
+    from peft import LoraConfig  # takes seconds, and a policy that only loads adapters does without
+
     return LoraConfig(
         r=section.rank, lora_alpha=section.alpha, lora_dropout=0.0, bias="none",  # pyright: ignore[reportArgumentType]
         target_modules=projection_pattern(section, backbone), fan_in_fan_out=backbone.kind == "gpt2",
@@ -97,6 +102,8 @@ def training_of(network: WorldAgen, section: TrainedSection, seed: int) -> Itera
     if section.what == "lora":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
+            from peft import inject_adapter_in_model
+
             inject_adapter_in_model(lora_config(section, network.config.backbone), network)
     try:
         if section.what == "lora":

@@ -53,6 +53,10 @@ class WorldLoss:
 
     def each(self, tensors: WindowTensors, windows: np.ndarray) -> torch.Tensor:
         """(B,) losses of some windows."""
+        return (self.pictures(tensors, windows) - _wide(tensors.targets(windows))).pow(2).mean(dim=(1, 2, 3, 4))
+
+    def pictures(self, tensors: WindowTensors, windows: np.ndarray) -> torch.Tensor:
+        """(B, K, 2, P, C) of what is expected after each unit of some windows, normalised, static view first."""
         network = self._network
         summaries, states, actions = tensors.inputs(windows)
         context = network.encode_summaries(summaries, states, actions, tensors.text(windows))
@@ -60,8 +64,7 @@ class WorldLoss:
         tokens = torch.cat([{**context, Group.IMAGE_PREDICTION: prompts}[group] for group in self._groups], dim=2).flatten(1, 2)
         hidden = network.attend(network.settle(tokens), self._indices)[:, self._painting]
         hidden = hidden.unflatten(1, (network.config.units, -1))
-        pictures = _wide(network.paint(hidden, tensors.canvas(windows))[:, :, 0])  # (B, K, 2, P, C)
-        return (pictures - _wide(tensors.targets(windows))).pow(2).mean(dim=(1, 2, 3, 4))
+        return _wide(network.paint(hidden, tensors.canvas(windows))[:, :, 0])
 
     @torch.no_grad()
     def all(self, tensors: WindowTensors, batch: int, progress: Progress = lambda done, of, loss: None) -> np.ndarray:

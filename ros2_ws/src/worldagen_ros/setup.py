@@ -38,9 +38,11 @@ setup(
             "monitor_node = worldagen_ros.monitor_node:main",
             "recorder_node = worldagen_ros.recorder_node:main",
             "explore_node = worldagen_ros.explore_node:main",
+            "adapt_node = worldagen_ros.adapt_node:main",
         ],
         # sub-commands of `worldagen` (worldagen.cli finds them here)
         "worldagen.commands": [
+            "adapt = worldagen_ros.commands.adapt",
             "demo = worldagen_ros.commands.demo",
             "evaluate = worldagen_ros.commands.evaluate",
             "execute = worldagen_ros.commands.execute",

@@ -85,6 +85,10 @@ class PolicyConfig:
     max_gap_s: float = setting(
         0.5, "a longer gap between two observations breaks the history: the policy starts afresh, s", low=0.0, high=60.0
     )
+    adapter: str = setting("", "network only: folder of an adapter to begin with; empty: the base")
+    allow_rejected_adapter: bool = setting(
+        False, "begin with that adapter although its gate has rejected it; noted in the adapter's folder"
+    )
     instruction: str = setting("", "start at once with these words; leave empty on a robot")
 
 
@@ -211,6 +215,22 @@ class MonitorConfig:
 
 
 @dataclass(frozen=True)
+class AdaptConfig:
+    """How the world model is adapted to a recorded place."""
+
+    enabled: bool = setting(False, "start the adapt node; it waits for goals of the action adapt")
+    checkpoint: str = setting("", "what is adapted, a shipped name or a folder; empty: the policy's")
+    recipe: str = setting("default", "for goals that name none: default, paper, published or a YAML file")
+    folder: str = setting("adapters", "where adapters go; relative: from where the stack is started")
+    shadow_timeout_s: float = setting(
+        300.0,
+        "so long the policy may take for the decisions that are compared, s; then the adapter stays rejected",
+        low=1.0,
+        high=86_400.0,
+    )
+
+
+@dataclass(frozen=True)
 class DeploymentConfig:
     """The whole tree."""
 
@@ -223,6 +243,7 @@ class DeploymentConfig:
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
 
 
 def config_folder() -> Path:

@@ -6,15 +6,16 @@ instruction and named numbers of a simulator). A decider says which it needs; to
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from worldagen.assembly import SampleSet
 from worldagen.conventions import Convention, find_convention
-from worldagen.deciding import Decider
+from worldagen.deciding import Decider, Shadowed
 from worldagen.disturbance import Disturbance
-from worldagen.errors import CheckpointError, ConfigError, UnknownName
+from worldagen.errors import AdaptationError, CheckpointError, ConfigError, UnknownName
 from worldagen.kinematics import ForwardKinematics
 from worldagen.robot_state import RobotState
 from worldagen.types import ActionChunk, Observation
@@ -22,6 +23,7 @@ from worldagen_ros.config import PolicyConfig, RobotConfig
 from worldagen_ros.topics import CAMERA_TOPICS
 
 if TYPE_CHECKING:
+    from worldagen.adaptation.shadowing import Shadow
     from worldagen.network.config import NetworkConfig
     from worldagen.policy_conventions import PolicyConventions
     from worldagen.session import NetworkPolicy
@@ -36,6 +38,8 @@ class NetworkDecider:
     def __init__(self, policy: "NetworkPolicy", kinematics: ForwardKinematics, source: str) -> None:
         self._policy = policy
         self._state = RobotState(kinematics)
+        self._shadow: Shadow | None = None
+        self._answered_ns = 0  # stamp of the observation that was answered last
         self.source = source
 
     def reset(self, instruction: str, disturbance: Disturbance | None = None) -> None:
@@ -52,13 +56,45 @@ class NetworkDecider:
             )
         )
         self._state.commanded(chunk.rows[-1, 6])
+        self._answered_ns = samples.stamp_ns
         return chunk
 
     def prepare(self) -> None:
         self._policy.prepare()
 
     def predict(self) -> dict[str, np.ndarray] | None:
-        return self._policy.predict() if self._policy.network.config.image_prediction else None
+        return self._policy.predict() if self._policy.can_predict else None
+
+    def load_adapter(self, path: str, override: str) -> str:
+        if path:
+            return self._policy.load_adapter(Path(path), override)
+        self._policy.use_adapter("")
+        return ""
+
+    def list_adapters(self) -> tuple[tuple[str, ...], str]:
+        return self._policy.adapters.loaded, self._policy.adapter
+
+    def begin_shadow(self, path: str, decisions: int) -> str:
+        if not path:
+            self._shadow = None
+            return ""
+        if decisions < 1:
+            raise AdaptationError(f"compare over {decisions} decisions; expected 1 or more")
+        from worldagen.adaptation.shadowing import Shadow
+
+        adapter = self._policy.adapters.load(Path(path))
+        self._policy.adapters.keep(adapter)
+        self._shadow = Shadow(adapter.id, decisions, self._policy.conventions.actions)
+        return adapter.id
+
+    def shadow(self) -> Shadowed | None:
+        if self._shadow is None:
+            return None
+        given = self._policy.answer_as(self._policy.adapter)  # without the noise of an exploration
+        told = self._shadow.compare(self._answered_ns, given, self._policy.answer_as(self._shadow.adapter))
+        if told.decisions >= told.wanted:
+            self._shadow = None
+        return told
 
 
 class ExpertDecider:
@@ -148,6 +184,8 @@ def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
         session = make_policy(policy.preset, policy.seed, policy.threads, history)
         source = f"{policy.preset} preset, random weights of seed {policy.seed}"
     require_drivable(session.network.config, session.conventions, robot, source)
+    if policy.adapter:
+        session.load_adapter(Path(policy.adapter), "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else "")
     kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
     return NetworkDecider(session, kinematics, source)
 

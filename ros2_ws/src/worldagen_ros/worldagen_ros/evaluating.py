@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from worldagen.adaptation.adapter import read_manifest
 from worldagen.checkpoint import WEIGHTS, read_config, read_conventions, read_notes, require_whole
 from worldagen.conventions import find_convention
 from worldagen.errors import UnknownName
@@ -45,14 +46,16 @@ def evaluate_tasks(
     domain: int | None = None,
     command: str = "evaluate_tasks",
     show: bool = True,
+    adapter: Path | None = None,
 ) -> dict[str, Any]:
     """Play every task and chain of a request that has not ended in this folder yet; returns the report, also in report.json.
 
-    processes: all cores by default; through ROS always one stack. domain: of ROS. command: told in the report. show: a
-    progress bar on standard error. Raises CheckpointError, UnknownName or EvaluationError before anything is played or changed;
-    after an error in the middle the same call goes on where it was.
+    adapter: folder of one that drives in the base's place, whatever its gate said. processes: all cores by default; through ROS
+    always one stack. domain: of ROS. command: told in the report. show: a progress bar on standard error. Raises
+    CheckpointError, UnknownName or EvaluationError before anything is played or changed; after an error in the middle the same
+    call goes on where it was.
     """
-    evaluation, config = open_evaluation(checkpoint, request, out)
+    evaluation, config = open_evaluation(checkpoint, request, out, adapter)
     with open_workers(processes or os.cpu_count() or 1, DirectEvaluator, config) as workers:
         play_missing(evaluation, config, workers, domain, show)
     return write_report(evaluation, checkpoint, command)
@@ -81,7 +84,9 @@ def evaluate(
     return report
 
 
-def open_evaluation(checkpoint: Path, request: EvaluationRequest, out: Path) -> tuple[Evaluation, DeploymentConfig]:
+def open_evaluation(
+    checkpoint: Path, request: EvaluationRequest, out: Path, adapter: Path | None = None
+) -> tuple[Evaluation, DeploymentConfig]:
     """Check everything that is asked for, begin or open the folder, and say with which deployment it is played."""
     for kind, name, known in (("way", request.via, WAYS), ("history", request.history, HISTORY_MODES)):
         if name not in known:
@@ -96,6 +101,10 @@ def open_evaluation(checkpoint: Path, request: EvaluationRequest, out: Path) -> 
             "version": environment.version,
             "drawn_by": config.sim.renderer,
         }
+        if adapter is not None:
+            whom["adapter"] = read_manifest(adapter)["id"]
+            driven_by = replace(config.policy, adapter=str(adapter.resolve()), allow_rejected_adapter=True)
+            config = replace(config, policy=driven_by)
         return Evaluation(out, request, environment, whom), config
     finally:
         environment.close()

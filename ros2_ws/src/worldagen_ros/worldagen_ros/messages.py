@@ -121,7 +121,7 @@ def encode_joints(names: tuple[str, ...], positions: np.ndarray, velocities: np.
     return JointState(header=header(stamp_ns, ""), name=list(names), position=positions.tolist(), velocity=velocities.tolist())
 
 
-def encode_status(loop: DecisionLoop, missing: str, detail: str) -> PolicyStatus:
+def encode_status(loop: DecisionLoop, missing: str, detail: str, adapter: str) -> PolicyStatus:
     """What the policy is doing -> message (header set by the caller). missing: inputs it waits for; detail: why it is idle."""
     last = loop.last
     waiting_or_running = PolicyStatus.WAITING if missing else PolicyStatus.RUNNING
@@ -130,7 +130,7 @@ def encode_status(loop: DecisionLoop, missing: str, detail: str) -> PolicyStatus
         instruction=loop.instruction,
         policy=loop.decider.name,
         checkpoint=loop.decider.source,
-        adapter_id=last.adapter if last else "",
+        adapter_id=adapter,
         decisions=loop.decisions,
         last_inference_time=last.inference_s if last else 0.0,
         detail=missing if loop.instruction else detail,

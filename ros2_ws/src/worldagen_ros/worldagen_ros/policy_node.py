@@ -14,6 +14,7 @@ from worldagen.schedule import Due, Schedule
 from worldagen_msgs.msg import PolicyStatus
 from worldagen_msgs.srv import ResetPolicy
 from worldagen_ros import messages, qos, topics
+from worldagen_ros.adapter_services import AdapterServices
 from worldagen_ros.chunk_outputs import ChunkOutputs
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
@@ -49,6 +50,7 @@ class PolicyNode(Node):
         self.status = self.create_publisher(PolicyStatus, topics.POLICY_STATUS, qos.LATCHED)
         self.inputs = Inputs(self, self.loop.decider.streams, self.cameras, self.timing, self.diagnostics, self.on_sample)
         self.execute = ExecuteServer(self, self.start, self.stop, lambda: self.loop.decisions)
+        self.adapters = AdapterServices(self, self.loop, self.robot.frame_id, lambda _: self.report())
         self.create_service(ResetPolicy, topics.RESET_POLICY, self.on_reset)
         self.create_subscription(String, topics.INSTRUCTION, self.on_instruction, qos.LATCHED)
         self.create_timer(STATUS_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -90,12 +92,13 @@ class PolicyNode(Node):
             self.diagnostics.set("decision", OK, "deciding", {"inference_ms": f"{chunk.inference_s * 1e3:.1f}"})
         if foreseen is not None:
             self.predictions.publish(foreseen)
+        self.adapters.report_shadow()
         self.on_sample(repeat=False)
 
     def report(self) -> None:
         """Tell the state when it changed, and the action's client several times a second."""
         self.execute.check(self.inputs.missing or "running")
-        status = messages.encode_status(self.loop, self.inputs.missing, self.detail)
+        status = messages.encode_status(self.loop, self.inputs.missing, self.detail, self.adapters.active)
         status.header = self.told.header
         if status != self.told:
             status.header = messages.header(self.get_clock().now().nanoseconds, self.robot.frame_id)

@@ -20,7 +20,7 @@ from worldagen_ros.recorded import contract_of_deployment, recorded_of
 from worldagen_ros.recorder import Recorder
 from worldagen_ros.runtime import run_node
 
-SECTIONS = ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder", "explore")
+SECTIONS = ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder", "explore", "adapt")
 STATUS_PERIOD_S = 1.0
 MIB = 1 << 20
 

@@ -23,12 +23,13 @@ NODES = (
     NodeSpec("command", "command_node", ("timing", "robot", "command")),
     NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy")),
     NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor")),
+    NodeSpec("adapt", "adapt_node", ("timing", "policy", "adapt")),
     NodeSpec("explore", "explore_node", ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")),
     # All of it: a bag carries the parameters of the whole deployment.
     NodeSpec(
         "recorder",
         "recorder_node",
-        ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder", "explore"),
+        ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder", "explore", "adapt"),
     ),
 )
 
@@ -40,6 +41,7 @@ def nodes_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
         "monitor": config.monitor.enabled,
         "recorder": config.recorder.enabled,
         "explore": config.explore.enabled,
+        "adapt": config.adapt.enabled,
     }
     return tuple(spec for spec in NODES if needed.get(spec.name, True))
 
