@@ -3,7 +3,7 @@
     python benchmarks/adaptation.py --scene D --recipes default,paper,published,full --seeds 0 --chains 200 --max-steps 180
 
 Each recipe and seed is one `worldagen adapt` in a folder of its own below --out; the evaluation of the base is played once,
-the exploration once a seed. Stop it at any time, and run it again to go on. Ablations are recipes too: rank16, image_head, full, ...
+the exploration once a seed. Stop it at any time, and run it again to go on. Ablations are recipes too: paper_rank16, full, ...
 """
 
 import argparse

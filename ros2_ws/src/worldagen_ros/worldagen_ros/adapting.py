@@ -131,7 +131,7 @@ def tell_story(
 
 
 def claim(checkpoint: str, request: StoryRequest, out: Path) -> Path:
-    """Begin or go on with a story's folder; returns the checkpoint's. Raises AdaptationError for a folder of another request."""
+    """Begin or go on with a story's folder; returns the checkpoint's. Raises AdaptationError for one of another request."""
     folder = find_checkpoint(checkpoint)
     load_adaptation_recipe(request.recipe, request.overrides)  # refused before anything is begun
     claim_folder(out, REQUEST, {**asdict(request), "checkpoint": sha256_of(folder / WEIGHTS)}, "adaptation", AdaptationError)
