@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from peft import inject_adapter_in_model
 from small_networks import TINY, build
 from torch import nn
 
+from worldagen.adaptation.adapter import digest_of, name_adapter, save_adapter, weights_of
 from worldagen.adaptation.recipe import AdaptationRecipe, GateSection, OptimiserSection, TrainedSection, WindowSection
-from worldagen.adaptation.trained import lora_config
+from worldagen.adaptation.trained import lora_config, training_of
 from worldagen.adaptation.windows import NO_WORDS, WindowPlan, WindowTensors, plan_windows
 from worldagen.checkpoint import save_checkpoint
 from worldagen.data.cache import FrameCache, open_cache, picture_sizes
@@ -21,6 +23,7 @@ from worldagen.network.config import VIEWS, NetworkConfig
 from worldagen.network.heads import cut_patches
 from worldagen.network.worldagen import Windows, WorldAgen
 from worldagen.policy_conventions import find_preset_conventions
+from worldagen.session import load_policy
 from worldagen.training.samples import NetworkNumbers, network_numbers, normalise
 
 CONVENTIONS = find_preset_conventions("playtable")
@@ -68,6 +71,22 @@ def small_checkpoint(folder: Path, config: NetworkConfig = CANVAS, seed: int = 0
     """Random weights, as a checkpoint."""
     save_checkpoint(folder, build(config, seed), CONVENTIONS)
     return folder
+
+
+def make_adapter(checkpoint: Path, root: Path, what: str = "lora", verdict: str = "accepted", size: float = 0.3) -> Path:
+    """An adapter of random weights."""
+    network = load_policy(checkpoint).network
+    base = digest_of(weights_of(network))
+    section = TrainedSection(what=what, rank=4, alpha=8.0)
+    with training_of(network, section, 0) as trained:
+        with torch.no_grad():
+            for parameter in trained.parameters:
+                parameter.add_(size * torch.randn_like(parameter))
+        tensors = trained.tensors()
+    recipe = replace(RECIPE, trained=section)
+    name = name_adapter(what, tensors, datetime.now(timezone.utc))
+    gate = {"verdict": verdict, "checks": [], "reasons": []}
+    return save_adapter(root, name, tensors, network.config.backbone, base, recipe, {"gate": gate})
 
 
 @contextmanager

@@ -4,14 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from adaptation_making import CONVENTIONS, RECIPE, small_checkpoint
+from adaptation_making import CONVENTIONS, make_adapter, small_checkpoint
 from small_networks import random_observations
 
-from worldagen.adaptation.adapter import digest_of, name_adapter, save_adapter, weights_of
-from worldagen.adaptation.recipe import TrainedSection
 from worldagen.adaptation.shadowing import Shadow
-from worldagen.adaptation.trained import training_of
 from worldagen.errors import AdaptationError, PredictionUnavailable
 from worldagen.session import NetworkPolicy, load_policy
 
@@ -19,25 +15,6 @@ from worldagen.session import NetworkPolicy, load_policy
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     return small_checkpoint(tmp_path_factory.mktemp("session") / "checkpoint")
-
-
-def make_adapter(checkpoint: Path, root: Path, what: str = "lora", verdict: str = "accepted", size: float = 0.3) -> Path:
-    """An adapter of random weights."""
-    from dataclasses import replace
-    from datetime import datetime, timezone
-
-    network = load_policy(checkpoint).network
-    base = digest_of(weights_of(network))
-    section = TrainedSection(what=what, rank=4, alpha=8.0)
-    with training_of(network, section, 0) as trained:
-        with torch.no_grad():
-            for parameter in trained.parameters:
-                parameter.add_(size * torch.randn_like(parameter))
-        tensors = trained.tensors()
-    recipe = replace(RECIPE, trained=section)
-    name = name_adapter(what, tensors, datetime.now(timezone.utc))
-    gate = {"verdict": verdict, "checks": [], "reasons": []}
-    return save_adapter(root, name, tensors, network.config.backbone, base, recipe, {"gate": gate})
 
 
 def begun(checkpoint: Path, decisions: int = 4, seed: int = 0) -> NetworkPolicy:
