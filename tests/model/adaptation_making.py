@@ -23,6 +23,7 @@ from worldagen.network.config import VIEWS, NetworkConfig
 from worldagen.network.heads import cut_patches
 from worldagen.network.worldagen import Windows, WorldAgen
 from worldagen.policy_conventions import find_preset_conventions
+from worldagen.preprocess import ImageScaling
 from worldagen.session import load_policy
 from worldagen.training.samples import NetworkNumbers, network_numbers, normalise
 
@@ -91,7 +92,12 @@ def make_adapter(checkpoint: Path, root: Path, what: str = "lora", verdict: str 
 
 @contextmanager
 def plain_training(
-    network: WorldAgen, cache: FrameCache, numbers: NetworkNumbers, plan: WindowPlan, recipe: AdaptationRecipe
+    network: WorldAgen,
+    cache: FrameCache,
+    numbers: NetworkNumbers,
+    plan: WindowPlan,
+    recipe: AdaptationRecipe,
+    images: ImageScaling = CONVENTIONS.image,
 ) -> Iterator[list[nn.Parameter]]:
     """The update as it is told: every window alone, through the whole network, from its pictures; yields LoRA's weights."""
     network.requires_grad_(False)
@@ -109,7 +115,7 @@ def plain_training(
     for step in range(section.steps):
         random.shuffle(order)
         for window in order:
-            loss = section.loss_weight * plain_loss(network, cache, numbers, plan, int(window)) / len(plan)
+            loss = section.loss_weight * plain_loss(network, cache, numbers, plan, int(window), images) / len(plan)
             loss.backward()
             if section.clip and section.clip_running_sum:
                 torch.nn.utils.clip_grad_norm_(lora, section.clip)
@@ -122,14 +128,21 @@ def plain_training(
     yield lora
 
 
-def plain_loss(network: WorldAgen, cache: FrameCache, numbers: NetworkNumbers, plan: WindowPlan, window: int) -> torch.Tensor:
+def plain_loss(
+    network: WorldAgen,
+    cache: FrameCache,
+    numbers: NetworkNumbers,
+    plan: WindowPlan,
+    window: int,
+    images: ImageScaling = CONVENTIONS.image,
+) -> torch.Tensor:
     """(MSE static + MSE wrist) / 2 of one window, over all its units, by `WorldAgen.forward`."""
     frames, config, kind = plan.frames[window], network.config, network.position.dtype
     shown = {
-        view: normalise(cache.pictures(view, side)[frames], CONVENTIONS.image)[None].to(kind)
+        view: normalise(cache.pictures(view, side)[frames], images)[None].to(kind)
         for view, side in zip(VIEWS, (config.vision.static_size, config.vision.wrist_size), strict=True)
     }
-    images = network(
+    painted = network(
         Windows(
             **shown,
             states=torch.from_numpy(numbers.states[frames])[None].to(kind),
@@ -137,9 +150,9 @@ def plain_loss(network: WorldAgen, cache: FrameCache, numbers: NetworkNumbers, p
             text=network.text([NO_WORDS]).to(kind),
         )
     ).images
-    assert images is not None
+    assert painted is not None
     errors = []
     for place, view in enumerate(VIEWS):
-        target = normalise(cache.pictures(view, config.image_head.size)[plan.targets[window]], CONVENTIONS.image).to(kind)
-        errors.append(torch.nn.functional.mse_loss(images[0, :, 0, place], cut_patches(target, config.image_head.patch)))
+        target = normalise(cache.pictures(view, config.image_head.size)[plan.targets[window]], images).to(kind)
+        errors.append(torch.nn.functional.mse_loss(painted[0, :, 0, place], cut_patches(target, config.image_head.patch)))
     return (errors[0] + errors[1]) / 2
