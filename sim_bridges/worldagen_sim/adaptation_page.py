@@ -95,11 +95,23 @@ def _cards(report: Mapping[str, Any]) -> str:
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> str:
-    rows = []
-    for check in checks:
-        mark = '<b class="accepted">passed</b>' if check["passed"] else '<b class="rejected">failed</b>'
-        rows.append(f"<li>{mark} {escape(check['name'])}: {escape(check['reason'])}</li>")
+    """A line each; of the canaries that passed, one for all."""
+    passed = [check for check in checks if check["passed"] and check["name"].startswith("canary ")]
+    rows = [_check(check["passed"], f"{check['name']}: {check['reason']}") for check in checks if check not in passed]
+    if passed:
+        rows.append(
+            _check(True, f"canary: {len(passed)} of {len(passed) + _failed(checks)} tasks did not get significantly worse")
+        )
     return f'<ul class="checks">{"".join(rows)}</ul>'
+
+
+def _failed(checks: Sequence[Mapping[str, Any]]) -> int:
+    return sum(not check["passed"] and check["name"].startswith("canary ") for check in checks)
+
+
+def _check(passed: bool, told: str) -> str:
+    mark = '<b class="accepted">passed</b>' if passed else '<b class="rejected">failed</b>'
+    return f"<li>{mark} {escape(told)}</li>"
 
 
 def _curve(losses: Sequence[float]) -> str:
