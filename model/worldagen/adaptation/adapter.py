@@ -124,8 +124,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         tree = json.loads(file.read_text("utf-8"))
         if tree["format"] != FORMAT:
             raise AdaptationError(f"{file}: format is {tree['format']!r}; expected {FORMAT!r}")
-        for key in ("id", "base", "recipe", "files", "gate"):
-            tree[key]
+        for key, kind in (("id", str), ("base", str), ("recipe", dict), ("files", dict), ("gate", dict)):
+            if not isinstance(tree[key], kind):
+                raise TypeError(f"{key} is {tree[key]!r}")
         if tree["gate"]["verdict"] not in (ACCEPTED, REJECTED):
             raise AdaptationError(f"{file}: the verdict is {tree['gate']['verdict']!r}; expected {ACCEPTED} or {REJECTED}")
     except FileNotFoundError:

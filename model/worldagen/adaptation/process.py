@@ -4,16 +4,19 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from worldagen.adaptation.request import AdaptationRequest, Adapted, Progress
+from worldagen.adaptation.request import FRAMES, AdaptationRequest, Adapted, Progress
 from worldagen.errors import AdaptationError
 
 PR_SET_PDEATHSIG = 1
@@ -29,6 +32,7 @@ class AdaptationProcess:
 
     def __init__(self, request: AdaptationRequest, command: str = "adapt") -> None:
         self.progress: Progress | None = None
+        self._request, self._asked_to_end = request, False
         self._last: dict[str, Any] = {}
         self._errors: list[str] = []
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -53,6 +57,7 @@ class AdaptationProcess:
 
     def cancel(self) -> None:
         """Ask it to end; it does so within one batch."""
+        self._asked_to_end = True
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
@@ -64,18 +69,20 @@ class AdaptationProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._tidy()
 
     def result(self) -> Adapted:
         """What came of it, once it is done. Raises AdaptationCanceled, or AdaptationError in the worker's own words."""
         code = self._process.wait()
         for reader in self._readers:
             reader.join()
+        self._tidy()
         if "adapted" in self._last:
             told = self._last["adapted"]
             return Adapted(**{**told, "reasons": tuple(told["reasons"])})
         if "refused" in self._last:
             raise AdaptationError(self._last["refused"])
-        if "canceled" in self._last:
+        if "canceled" in self._last or (self._asked_to_end and code == -signal.SIGTERM):  # before it could even listen
             raise AdaptationCanceled("the adaptation was cancelled; nothing was written")
         if code < 0:
             raise AdaptationError(
@@ -93,6 +100,12 @@ class AdaptationProcess:
                 told = self.progress
                 yield told
             time.sleep(every_s)
+
+    def _tidy(self) -> None:
+        """Remove what a worker could not, because it was killed: its decoded frames, and an adapter half written."""
+        frames, adapters = Path(tempfile.gettempdir()), Path(self._request.out)
+        for left in (*frames.glob(f"{FRAMES}{self.pid}-*"), *adapters.glob(f".*.{self.pid}")):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _hear(self) -> None:
         assert self._process.stdout is not None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 READING, ENCODING, TRAINING, JUDGING = "reading", "encoding", "training", "judging"
+FRAMES = "worldagen-frames-"  # a run's folder for decoded frames, where none is given; its process id follows
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 The base's weights are never changed on disk, nor in any other process.
 """
 
+import os
 import resource
 import tempfile
 import time
@@ -20,7 +21,7 @@ from worldagen.adaptation.adapter import digest_of, name_adapter, save_adapter, 
 from worldagen.adaptation.frame_checks import require_usable_frames
 from worldagen.adaptation.gate import Check, Verdict, judge, measure_drift, measure_reduction
 from worldagen.adaptation.recipe import load_adaptation_recipe
-from worldagen.adaptation.request import ENCODING, JUDGING, READING, TRAINING, AdaptationRequest, Adapted, Progress
+from worldagen.adaptation.request import ENCODING, FRAMES, JUDGING, READING, TRAINING, AdaptationRequest, Adapted, Progress
 from worldagen.adaptation.trained import training_of
 from worldagen.adaptation.update import ActionNumbers, Curve, WorldLoss, train_adapter
 from worldagen.adaptation.windows import WindowTensors, plan_windows, require_world_model, split_windows
@@ -140,7 +141,7 @@ def _cache_folder(given: str):
     if given:
         yield Path(given)
     else:
-        with tempfile.TemporaryDirectory(prefix="worldagen-frames-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{FRAMES}{os.getpid()}-") as folder:
             yield Path(folder)
 
 

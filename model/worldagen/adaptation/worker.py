@@ -25,11 +25,14 @@ class Canceled(Exception):
 
 def main(argv: list[str]) -> int:
     """One request; returns the exit code: 0 done, 1 refused, 3 cancelled."""
-    asked_to_end = False
+    asked_to_end = begun = False
 
     def end(*_: object) -> None:
         nonlocal asked_to_end
         asked_to_end = True
+        if not begun:  # importing torch takes longer than anybody wants to wait, and nothing is there yet
+            _say({"canceled": True})
+            os._exit(3)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
@@ -46,7 +49,8 @@ def main(argv: list[str]) -> int:
     told_s, told_stage = 0.0, ""
 
     def tell(progress: Progress) -> None:
-        nonlocal told_s, told_stage
+        nonlocal told_s, told_stage, begun
+        begun = True
         if asked_to_end:
             raise Canceled
         now_s = time.monotonic()

@@ -28,6 +28,7 @@ from worldagen_ros.params import read_sections
 from worldagen_ros.runtime import run_node
 
 FEEDBACK_PERIOD_S = 0.3
+ANSWER_TIMEOUT_S = 60.0  # of the policy node to a swap; it answers between two decisions
 SHADOW = "shadow"
 STAGES = {
     READING: Adapt.Feedback.READING,
@@ -50,7 +51,9 @@ class AdaptNode(Node):
         self.canceled = False
         self.stage, self.stage_began_s = "", 0.0
         self.shadowed: ShadowReport | None = None
-        self.shadow_until_s = 0.0
+        self.shadow_until_s: float | None = None  # while it is compared
+        self.activate_until_s: float | None = None  # while the policy node is asked to make it active
+        self.verdict: tuple[int, list[str]] = (Adapt.Result.FAULT, [])  # that stands by then
         self.load = self.create_client(LoadAdapter, topics.LOAD_ADAPTER)
         self.shadow = self.create_client(ShadowAdapter, topics.SHADOW_ADAPTER)
         self.create_subscription(ShadowReport, topics.SHADOW_REPORT, self.on_shadow, qos.LATCHED)
@@ -71,7 +74,7 @@ class AdaptNode(Node):
         problem = ""
         if self.goal is not None:
             problem = "an adaptation is under way; cancel it first"
-        elif not Path(request.bag).expanduser().is_dir():
+        elif not request.bag or not Path(request.bag).expanduser().is_dir():
             problem = f"there is no bag {request.bag!r}; expected the folder of a bag"
         elif not self.policy.checkpoint and not self.config.checkpoint:
             problem = "no checkpoint is known; set policy.checkpoint or adapt.checkpoint"
@@ -87,6 +90,7 @@ class AdaptNode(Node):
 
     def on_accepted(self, goal: ServerGoalHandle) -> None:
         self.goal, self.adapted, self.shadowed, self.canceled, self.stage = goal, None, None, False, ""
+        self.shadow_until_s = self.activate_until_s = None
         asked: Any = goal.request
         self.process = AdaptationProcess(
             AdaptationRequest(
@@ -116,16 +120,17 @@ class AdaptNode(Node):
         if self.goal is None or not self.goal.is_active:
             return
         if self.process is not None:
-            self.tell(self.process.progress)
+            self.tell(self.process.progress or Progress(READING, 0, 0, float("nan")))  # before the first it still starts
             if self.process.done:
                 self.take_result()
-        elif self.adapted is not None and self.goal.request.shadow_decisions:
-            self.follow_shadow(self.adapted)
+        elif self.shadow_until_s is not None and self.adapted is not None:
+            self.follow_shadow(self.adapted, self.shadow_until_s)
+        elif self.activate_until_s is not None and time.monotonic() > self.activate_until_s:
+            verdict, reasons = self.verdict
+            self.finish(verdict, [*reasons, f"not activated: no answer of {topics.LOAD_ADAPTER} in {ANSWER_TIMEOUT_S:g} s"])
 
-    def tell(self, progress: Progress | None) -> None:
+    def tell(self, progress: Progress) -> None:
         """Feedback of the training's process."""
-        if progress is None:
-            return
         if progress.stage != self.stage:
             self.stage, self.stage_began_s = progress.stage, time.monotonic()
         spent_s = time.monotonic() - self.stage_began_s
@@ -147,54 +152,66 @@ class AdaptNode(Node):
             self.finish(Adapt.Result.FAULT, [str(error)])
             return
         self.get_logger().info(f"adapter {self.adapted.adapter_id} is written")
-        if self.goal.request.shadow_decisions and not self.canceled:
+        if self.canceled:
+            self.finish(Adapt.Result.CANCELED, ["cancelled when the adapter was written already", *self.adapted.reasons])
+        elif self.goal.request.shadow_decisions:
             self.begin_shadow(self.adapted)
         else:
             self.settle(self.adapted.accepted, list(self.adapted.reasons))
 
     def begin_shadow(self, adapted: Adapted) -> None:
         """Ask the policy node to compare; without it the adapter stays rejected."""
-        self.shadow_until_s = time.monotonic() + self.config.shadow_timeout_s
         if not self.shadow.service_is_ready():
             self.settle(False, [*adapted.reasons, f"no policy node serves {topics.SHADOW_ADAPTER}"])
             return
-        request = ShadowAdapter.Request(path=adapted.folder, decisions=self.goal.request.shadow_decisions)
+        self.shadow_until_s = time.monotonic() + self.config.shadow_timeout_s
+        goal, request = self.goal, ShadowAdapter.Request(path=adapted.folder, decisions=self.goal.request.shadow_decisions)
 
         def answered(future: Any) -> None:
-            if not future.result().success:
+            if self.goal is goal and not future.result().success:
                 self.settle(False, [*adapted.reasons, future.result().message])
 
         self.shadow.call_async(request).add_done_callback(answered)
 
-    def follow_shadow(self, adapted: Adapted) -> None:
+    def follow_shadow(self, adapted: Adapted, until_s: float) -> None:
         """Wait until the policy has compared as often as was asked for."""
         told, wanted = self.shadowed, self.goal.request.shadow_decisions
-        feedback = Adapt.Feedback(stage=Adapt.Feedback.SHADOWING, window=told.decisions if told else 0, windows=wanted)
+        seen = told.decisions if told else 0
+        feedback = Adapt.Feedback(stage=Adapt.Feedback.SHADOWING, window=seen, windows=wanted)
         feedback.loss = float("nan")
         self.goal.publish_feedback(feedback)
         if self.canceled:
+            self.shadow.call_async(ShadowAdapter.Request())
             self.finish(
                 Adapt.Result.CANCELED, ["cancelled while it was compared; the adapter stays rejected", *adapted.reasons]
             )
-        elif told is not None and told.decisions >= wanted:
-            from worldagen.adaptation.adapter import read_manifest, read_recipe, settle_checks  # torch: only where it is used
-            from worldagen.adaptation.shadowing import judge_shadow
+        elif told is not None and seen >= wanted:
+            self.judge(adapted, told)
+        elif time.monotonic() > until_s:
+            self.shadow.call_async(ShadowAdapter.Request())
+            waited = f"the policy made {seen} of {wanted} decisions in {self.config.shadow_timeout_s:g} s"
+            self.settle(False, [*adapted.reasons, waited])
 
-            folder = Path(adapted.folder)
+    def judge(self, adapted: Adapted, told: ShadowReport) -> None:
+        """The comparison is complete: its bounds join those of the gate."""
+        from worldagen.adaptation.adapter import read_manifest, read_recipe, settle_checks  # torch: only where it is used
+        from worldagen.adaptation.shadowing import judge_shadow
+
+        folder = Path(adapted.folder)
+        shadowed = Shadowed(
+            told.adapter_id, 0, told.decisions, told.wanted, told.translation_p99, told.rotation_p99, told.gripper_flips
+        )
+        try:
             recipe: AdaptationRecipe = read_recipe(read_manifest(folder), folder)
-            shadowed = Shadowed(
-                told.adapter_id, 0, told.decisions, told.wanted, told.translation_p99, told.rotation_p99, told.gripper_flips
-            )
             gate = settle_checks(folder, judge_shadow(shadowed, self.policy.rows, recipe.gate))["gate"]
-            self.settle(gate["verdict"] == "accepted", gate["reasons"])
-        elif time.monotonic() > self.shadow_until_s:
-            seen = told.decisions if told else 0
-            self.settle(
-                False, [*adapted.reasons, f"the policy made {seen} of {wanted} decisions in {self.config.shadow_timeout_s:g} s"]
-            )
+        except WorldAgenError as error:  # somebody removed it, or the disk is full
+            self.finish(Adapt.Result.FAULT, [str(error)])
+            return
+        self.settle(gate["verdict"] == "accepted", gate["reasons"])
 
     def settle(self, accepted: bool, reasons: list[str]) -> None:
         """The verdict stands; swap if that was asked for and it may drive."""
+        self.shadow_until_s = None
         verdict = Adapt.Result.ACCEPTED if accepted else Adapt.Result.REJECTED
         if not (accepted and self.goal.request.activate and self.adapted):
             self.finish(verdict, reasons)
@@ -203,7 +220,12 @@ class AdaptNode(Node):
             self.finish(verdict, [*reasons, f"not activated: no policy node serves {topics.LOAD_ADAPTER}"])
             return
 
+        goal = self.goal
+        self.verdict, self.activate_until_s = (verdict, reasons), time.monotonic() + ANSWER_TIMEOUT_S
+
         def answered(future: Any) -> None:
+            if self.goal is not goal:
+                return
             told = future.result()
             self.finish(verdict, reasons if told.success else [*reasons, f"not activated: {told.message}"], told.success)
 
@@ -212,8 +234,6 @@ class AdaptNode(Node):
     def finish(self, verdict: int, reasons: list[str], activated: bool = False) -> None:
         """End the goal and say why."""
         goal, self.goal = self.goal, None
-        if goal is None:  # a late answer of the policy node
-            return
         result = Adapt.Result(verdict=verdict, reasons=reasons, activated=activated)
         if self.adapted is not None:
             result.adapter_id, result.loss_before, result.loss_after = (
