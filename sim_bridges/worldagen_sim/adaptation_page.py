@@ -162,7 +162,7 @@ def _comparison(compared: Mapping[str, Any]) -> str:
 def _origin(report: Mapping[str, Any]) -> str:
     rows: dict[str, Any] = {}
     for name, seconds in report["stages_s"].items():
-        rows[STAGES.get(name, name)] = f"{seconds:.0f} s"
+        rows[str(STAGES.get(name, name))] = f"{seconds:.0f} s"
     machine, windows = report["machine"], report["adapter"]["windows"]
     rows |= {
         "windows": f"{windows['learned']['count']} learned, {windows['held_out']['count']} held out",
