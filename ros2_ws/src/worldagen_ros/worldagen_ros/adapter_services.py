@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future as Work
 from typing import Any, TypeVar
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 
@@ -27,10 +28,12 @@ class AdapterServices:
         self._node, self._loop, self._frame_id, self._on_change = node, loop, frame_id, on_change
         self.active = loop.decider.list_adapters()[1] if isinstance(loop.decider, Adaptable) else ""
         self._reports = node.create_publisher(ShadowReport, topics.SHADOW_REPORT, qos.LATCHED)
+        self._done = node.create_guard_condition(lambda: None)  # an executor looks at its coroutines only when it is woken
+        group = ReentrantCallbackGroup()  # in the node's own, everything else would wait for the coroutine, pictures too
         serve: Any = node.create_service  # its types know no coroutines, which the executor takes
-        serve(LoadAdapter, topics.LOAD_ADAPTER, self._on_load)
-        serve(ListAdapters, topics.LIST_ADAPTERS, self._on_list)
-        serve(ShadowAdapter, topics.SHADOW_ADAPTER, self._on_shadow)
+        serve(LoadAdapter, topics.LOAD_ADAPTER, self._on_load, callback_group=group)
+        serve(ListAdapters, topics.LIST_ADAPTERS, self._on_list, callback_group=group)
+        serve(ShadowAdapter, topics.SHADOW_ADAPTER, self._on_shadow, callback_group=group)
 
     def report_shadow(self) -> None:
         """Publish the newest comparison, if there is one. What goes wrong with it is logged and stops nothing."""
@@ -100,6 +103,7 @@ class AdapterServices:
                 done.set_exception(error)
             else:
                 done.set_result(job.result())
+            self._done.trigger()
 
         self._loop.between(work).add_done_callback(settle)
         return await done
