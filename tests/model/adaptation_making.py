@@ -74,11 +74,13 @@ def small_checkpoint(folder: Path, config: NetworkConfig = CANVAS, seed: int = 0
     return folder
 
 
-def make_adapter(checkpoint: Path, root: Path, what: str = "lora", verdict: str = "accepted", size: float = 0.3) -> Path:
+def make_adapter(
+    checkpoint: Path, root: Path, what: str = "lora", verdict: str = "accepted", size: float = 0.3, rank: int = 4
+) -> Path:
     """An adapter of random weights."""
     network = load_policy(checkpoint).network
     base = digest_of(weights_of(network))
-    section = TrainedSection(what=what, rank=4, alpha=8.0)
+    section = TrainedSection(what=what, rank=rank, alpha=8.0)
     with training_of(network, section, 0) as trained:
         with torch.no_grad():
             for parameter in trained.parameters:

@@ -60,7 +60,7 @@ class Operator(Node):
     def __init__(self) -> None:
         super().__init__("operator")
         self.client = ActionClient(self, Adapt, topics.ADAPT)
-        self.told: list[tuple[float, Feedback]] = []  # when, what
+        self.told: list[tuple[float, Adapt.Feedback]] = []  # when, what
         self.lines: list[str] = []
         self.create_subscription(Log, "/rosout", lambda msg: self.lines.append(msg.msg), 100)
 
