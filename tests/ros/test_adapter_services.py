@@ -275,26 +275,37 @@ class Pipe:
             os.close(self._end)
 
 
-def test_a_policy_that_is_killed_in_mid_swap_comes_up_on_the_base(start_ros, environment, made, tmp_path):
+@pytest.mark.timeout(180)
+def test_a_process_answers_every_swap_and_one_that_is_killed_in_mid_swap_comes_up_on_the_base(
+    start_ros, environment, made, tmp_path
+):
     half = tmp_path / "half"  # an adapter whose weights take for ever to read
     shutil.copytree(made.accepted, half)
     pipe = Pipe(half / "adapter_model.safetensors")
     graph = start_ros()
     operator = graph.add(Operator())
+    graph.add(FakeRobot(period_s=0.1))
     load = operator.asking["load"]
     first = second = None
     try:
         first = PolicyProcess(environment, made.checkpoint)
         graph.wait(lambda: operator.status.policy == "network", "the policy", 60.0)
         graph.wait(load.service_is_ready, "the service")
+        operator.words.publish(String(data="push the block"))
+        graph.wait(lambda: operator.chunks, "a chunk")
+        for swap in range(40):  # a process of its own sleeps until something wakes it: an answer must
+            answer = load.call_async(LoadAdapter.Request(path="" if swap % 2 else str(made.accepted)))
+            graph.wait(answer.done, f"the answer to swap {swap}")
+            assert answer.result().success
+        assert {chunk.adapter_id for chunk in operator.chunks} <= {"", made.accepted.name}
         answer = load.call_async(LoadAdapter.Request(path=str(half)))
         graph.wait(pipe.is_read, "the swap to begin", 30.0)
         assert first.kill() == -signal.SIGKILL and not answer.done()
         operator.status = PolicyStatus()
+        operator.chunks.clear()
         second = PolicyProcess(environment, made.checkpoint)
         graph.wait(lambda: operator.status.policy == "network", "the policy again", 60.0)
         assert operator.status.adapter_id == ""
-        graph.add(FakeRobot(period_s=0.1))
         operator.words.publish(String(data="push the block"))
         graph.wait(lambda: operator.chunks, "a chunk")
         assert operator.chunks[0].adapter_id == ""
