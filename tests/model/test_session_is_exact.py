@@ -17,6 +17,10 @@ STEPS = 40
 BACKBONES = {"qwen3": TINY.backbone, "gpt2": BackboneConfig("gpt2", layers=2, heads=2)}
 CALVIN = PRESET_CONVENTIONS["calvin"]
 
+# The reference mode rounds actions to half precision, as published. Where one lies between two of its numbers, the order in which
+# a processor adds decides which it becomes: one step of half precision near 1 is 2 ** -11.
+ROUNDING = {"aligned": 1e-4, "reference": 2**-11 + 1e-4}
+
 
 def run_both(config, history, steps=STEPS, prepare=False):
     """Yield (step, rows of both, pictures of both) with the session and the oracle fed the same observations."""
@@ -44,8 +48,8 @@ def run_both(config, history, steps=STEPS, prepare=False):
 def test_session_equals_two_full_passes_at_every_step(history, backbone, frames):
     config = replace(TINY, frames=frames, backbone=BACKBONES[backbone])
     for step, (rows, expected_rows), (pictures, expected_pictures) in run_both(config, history):
-        assert np.abs(rows - expected_rows).max() < 1e-4 * CALVIN.actions.translation_scale_m, step
-        assert np.abs(pictures - expected_pictures).max() < 1e-4, step
+        assert np.abs(rows - expected_rows).max() < ROUNDING[history] * CALVIN.actions.translation_scale_m, step
+        assert np.abs(pictures - expected_pictures).max() < ROUNDING[history], step
 
 
 @pytest.mark.parametrize(
@@ -70,8 +74,8 @@ def test_session_is_exact_with_every_option(change):
 def test_work_done_ahead_changes_nothing(history, frames):
     config = replace(TINY, frames=frames)
     for step, (rows, expected_rows), (pictures, expected_pictures) in run_both(config, history, steps=8, prepare=True):
-        assert np.abs(rows - expected_rows).max() < 1e-4 * CALVIN.actions.translation_scale_m, step
-        assert np.abs(pictures - expected_pictures).max() < 1e-4, step
+        assert np.abs(rows - expected_rows).max() < ROUNDING[history] * CALVIN.actions.translation_scale_m, step
+        assert np.abs(pictures - expected_pictures).max() < ROUNDING[history], step
 
 
 def test_the_two_history_modes_agree_until_the_window_slides_and_differ_after():

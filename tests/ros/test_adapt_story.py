@@ -32,7 +32,10 @@ def told(tmp_path_factory) -> tuple[Path, Path, StoryRequest, dict]:
     """A story about random weights: (folder, checkpoint, request, report)."""
     folder = tmp_path_factory.mktemp("story")
     torch.manual_seed(0)
-    save_checkpoint(folder / "checkpoint", WorldAgen(find_preset("playtable")), find_preset_conventions("playtable"))
+    network = WorldAgen(find_preset("playtable"))
+    with torch.no_grad():  # a fresh one paints a copy, whatever the backbone says, so there would be nothing to learn
+        network.image_head.paint.weight.normal_(std=0.1)
+    save_checkpoint(folder / "checkpoint", network, find_preset_conventions("playtable"))
     (folder / "small.yaml").write_text(yaml.safe_dump(asdict(SMALL)), "utf-8")
     request = replace(REQUEST, recipe=str(folder / "small.yaml"))
     report = tell_story(str(folder / "checkpoint"), request, folder / "out", "a test", processes=1, say=lambda _: None)

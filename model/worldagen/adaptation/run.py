@@ -73,8 +73,8 @@ def adapt(
                     some, stored, network_numbers(stored, conventions), network, conventions.image, recipe.windows.words, tick
                 )
         loss, actions = WorldLoss(network), ActionNumbers(network)
-        judging = _ticker(JUDGING, tell)
-        before = loss.all(held_out, recipe.batch, lambda done, of, _: judging(done, 2 * of))
+        encoding, judging = _ticker(ENCODING, tell), _ticker(JUDGING, tell)
+        before = loss.all(held_out, recipe.batch, lambda done, of, _: encoding(done, of))
         answers = _answers(actions, held_out, recipe.batch)
         with training_of(network, recipe.trained, recipe.seed) as trained:
             with clock.stage(TRAINING):
@@ -87,8 +87,7 @@ def adapt(
                     rehearsed,
                 )
             with clock.stage(JUDGING):
-                half = len(held_out)
-                after = loss.all(held_out, recipe.batch, lambda done, of, _: judging(half + done, 2 * of))
+                after = loss.all(held_out, recipe.batch, lambda done, of, _: judging(done, of))
                 moved = _answers(actions, held_out, recipe.batch)
                 kept = trained.tensors()
         reduction = measure_reduction(before, after, held_out.plan.rollouts, recipe.gate, recipe.seed)

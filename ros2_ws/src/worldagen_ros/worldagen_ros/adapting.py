@@ -117,7 +117,7 @@ def tell_story(
     draw_pictures(checkpoint, adapter, out)
     report = {
         **describe_run(command),
-        "request": {**asdict(request), "rehearse": Path(request.rehearse).name},
+        "request": {**asdict(request), "recipe": Path(request.recipe).stem, "rehearse": Path(request.rehearse).name},
         "checkpoint": {"name": folder.name, "digest": sha256_of(folder / WEIGHTS)},
         "adapter": {
             key: manifest[key] for key in ("id", "recipe_name", "recipe", "data", "windows", "training", "gate", "seconds")

@@ -23,7 +23,7 @@ NODES = (
     NodeSpec("command", "command_node", ("timing", "robot", "command")),
     NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy")),
     NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor")),
-    NodeSpec("adapt", "adapt_node", ("timing", "policy", "adapt")),
+    NodeSpec("adapt", "adapt_node", ("policy", "adapt")),
     NodeSpec("explore", "explore_node", ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")),
     # All of it: a bag carries the parameters of the whole deployment.
     NodeSpec(
