@@ -17,8 +17,8 @@ STEPS = 40
 BACKBONES = {"qwen3": TINY.backbone, "gpt2": BackboneConfig("gpt2", layers=2, heads=2)}
 CALVIN = PRESET_CONVENTIONS["calvin"]
 
-# The reference mode rounds actions to half precision, as published. Where one lies between two of its numbers, the order in which
-# a processor adds decides which it becomes: one step of half precision near 1 is 2 ** -11.
+# The reference mode rounds actions to half precision, as published. Where one lies between two of its numbers, the order in
+# which a processor adds decides which it becomes: one step of half precision near 1 is 2 ** -11.
 ROUNDING = {"aligned": 1e-4, "reference": 2**-11 + 1e-4}
 
 
