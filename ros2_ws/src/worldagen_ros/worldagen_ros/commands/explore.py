@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         bar.update(report.rollouts - bar.n)
     print(f"{report} (took {time.monotonic() - begun_s:.0f} s)")
     if report.bag is not None and report.rollouts:
-        print(f"look at it: worldagen data bag:{report.bag}")
+        print(f"look at it: worldagen data bag:{report.bag}; learn it: worldagen adapt --bag {report.bag} --out out/adapters")
     return 0 if report.reason in (Reason.FINISHED, Reason.CANCELED) else 1
 
 
