@@ -22,7 +22,7 @@ import torch
 from record import write_result
 
 from worldagen.adaptation.recipe import load_adaptation_recipe
-from worldagen.adaptation.trained import training_of
+from worldagen.adaptation.trained import remove_lora, training_of
 from worldagen.adaptation.update import train_adapter
 from worldagen.adaptation.windows import WindowTensors, plan_windows
 from worldagen.checkpoint import find_checkpoint, load_checkpoint
@@ -75,7 +75,7 @@ def main() -> None:
             with plain_training(network, cache, numbers, plan, recipe, conventions.image) as plain:
                 seconds["plain"].append(time.perf_counter() - began_s)
                 theirs = [parameter.detach().clone() for parameter in plain]
-            network = _without_lora(network)
+            remove_lora(network)
     signs = [((mine != 0) == (other != 0)).float().mean() for mine, other in zip(ours, theirs, strict=True)]
     apart = torch.cat([(mine - other).abs().flatten() for mine, other in zip(ours, theirs, strict=True)])
     medians = {name: median(some) for name, some in seconds.items()}
@@ -97,14 +97,6 @@ def main() -> None:
     }
     print(f"{len(plan)} windows: plain {medians['plain']:.1f} s, ours {medians['ours']:.1f} s")
     write_result(RESULTS / f"adaptation_speed_{args.preset}.json", result)
-
-
-def _without_lora(network: WorldAgen) -> WorldAgen:
-    """The projections themselves where the plain update left peft's layers."""
-    for name, module in [pair for pair in network.named_modules() if hasattr(pair[1], "base_layer")]:
-        parent, _, child = name.rpartition(".")
-        setattr(network.get_submodule(parent), child, module.base_layer)
-    return network
 
 
 if __name__ == "__main__":

@@ -57,7 +57,13 @@ class Shadowed:
 
 @runtime_checkable
 class Adaptable(Protocol):
-    """A decider whose network takes adapters. Called from the worker thread only, between two decisions."""
+    """A decider whose network takes adapters. Called from the worker thread only, between two decisions.
+
+    shadowing: whether an adapter is being compared; may be read from any thread.
+    """
+
+    @property
+    def shadowing(self) -> bool: ...
 
     def load_adapter(self, path: str, override: str) -> str:
         """Load a folder and make it active, "" for the base; returns the active id. Raises AdaptationError."""
@@ -156,7 +162,7 @@ class DecisionLoop:
         if self._foresees():
             self._foreseeing = self._worker.submit(self._foresee, chunk)
             self._foreseeing.add_done_callback(lambda _: self._on_done())
-        if isinstance(self.decider, Adaptable):
+        if isinstance(self.decider, Adaptable) and self.decider.shadowing:
             self._shadowing = self._worker.submit(self.decider.shadow)
             self._shadowing.add_done_callback(lambda _: self._on_done())
         self._schedule.answered(chunk)

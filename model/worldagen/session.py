@@ -68,6 +68,7 @@ class NetworkPolicy:
         self.history: HistoryMode = history
         self._bank: AdapterBank | None = None  # made when it is first asked for: the base's digest takes a moment
         self._text: torch.Tensor | None = None  # (1, D) settled
+        self._words = ""
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()  # the last few instructions, newest last
         self._disturbance: Disturbance | None = None
         self._forget()
@@ -79,7 +80,7 @@ class NetworkPolicy:
         """
         if not isinstance(instruction, str) or not instruction.strip():
             raise BadInstruction(f"instruction is {instruction!r}; expected words, or 'no lang' for none")
-        self._text = self._encode_text(instruction)
+        self._text, self._words = self._encode_text(instruction), instruction
         self._disturbance = disturbance
         self._forget()
 
@@ -153,12 +154,10 @@ class NetworkPolicy:
         if self._decision is not None:
             self._decision = replace(self._decision, memory=None)
         if not valid:
-            words = {text: self._text is token for text, token in self._texts.items()}
             self._texts.clear()
             self._forget()
-            for text, present in words.items():
-                if present:
-                    self._text = self._encode_text(text)
+            if self._text is not None:
+                self._text = self._encode_text(self._words)
 
     def answer_as(self, name: str) -> np.ndarray:
         """What a loaded adapter, or the base (""), would have answered in the place of the last chunk: (m, 7) network actions.
@@ -172,7 +171,7 @@ class NetworkPolicy:
             raise AdaptationError("with the history 'reference' adapters cannot be compared; use 'aligned'")
         if name and self.adapters.changes_inputs(name):
             raise AdaptationError(f"adapter {name} changes what the network sees; it cannot be compared beside the base")
-        kept = self._frames, self._executed, self._step, self._prepared, self._text
+        kept = self._frames, self._executed, self._step, self._prepared
         *earlier, frames = self._frames
         try:
             self._frames = deque(earlier, self._frames.maxlen)
@@ -181,7 +180,7 @@ class NetworkPolicy:
             with torch.inference_mode(), self.adapters.compared(name):
                 return self._decide(frames)[0]
         finally:
-            self._frames, self._executed, self._step, self._prepared, self._text = kept
+            self._frames, self._executed, self._step, self._prepared = kept
 
     @property
     def can_predict(self) -> bool:

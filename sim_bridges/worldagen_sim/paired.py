@@ -54,12 +54,22 @@ def mcnemar(won: int, lost: int) -> float:
     return min(1.0, 2 * sum(comb(changed, k) for k in range(fewer + 1)) / 2**changed) if changed else 1.0
 
 
+def pair_episodes(before: Ended, after: Ended) -> list[tuple[Trial, Result, Result]]:
+    """What was played in both, in the order of `after`."""
+    earlier = {trial.key: result for trial, result in before}
+    return [(trial, earlier[trial.key], result) for trial, result in after if trial.key in earlier]
+
+
+def pair_tasks(before: Ended, after: Ended) -> list[tuple[str, bool, bool]]:
+    """Of single tasks that were played in both: which, done before, done after."""
+    pairs = pair_episodes(before, after)
+    return [(trial.tasks[0], one.legs[0].success, other.legs[0].success) for trial, one, other in pairs if trial.kind == TASK]
+
+
 def compare_evaluations(before: Ended, after: Ended) -> dict[str, Any]:
     """What was played in both: {"tasks": {"all", "tasks": {name}}, "chains": mean length, "first_tasks"}, JSON-ready."""
-    earlier = {trial.key: result for trial, result in before}
-    pairs = [(trial, earlier[trial.key], result) for trial, result in after if trial.key in earlier]
     report: dict[str, Any] = {}
-    single = [(trial.tasks[0], one.legs[0].success, other.legs[0].success) for trial, one, other in pairs if trial.kind == TASK]
+    pairs, single = pair_episodes(before, after), pair_tasks(before, after)
     if single:
         names = dict.fromkeys(name for name, _, _ in single)
         report["tasks"] = {

@@ -35,9 +35,7 @@ from worldagen.provenance import sha256_of
 if TYPE_CHECKING:
     from worldagen.adaptation.gate import Check
 
-MANIFEST, LORA, LORA_CONFIG, WEIGHTS, ACTIVATIONS = (
-    "manifest.json", "adapter_model.safetensors", "adapter_config.json", "weights.safetensors", "activations.jsonl",
-)  # fmt: skip
+MANIFEST, LORA, WEIGHTS, ACTIVATIONS = "manifest.json", "adapter_model.safetensors", "weights.safetensors", "activations.jsonl"
 FORMAT = "worldagen-adapter-1"
 ACCEPTED, REJECTED = "accepted", "rejected"
 

@@ -1,7 +1,6 @@
 """Start an adaptation beside whatever else this process does, hear how it goes, end it at any time."""
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from worldagen.adaptation.request import FRAMES, AdaptationRequest, Adapted, Progress
+from worldagen.child_processes import end_with_parent
 from worldagen.errors import AdaptationError
 
-PR_SET_PDEATHSIG = 1
 PATIENCE_S = 10.0
 
 
@@ -39,7 +38,7 @@ class AdaptationProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worldagen.adaptation.worker", json.dumps({**asdict(request), "command": command})],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-            env=environment, start_new_session=True, preexec_fn=_end_with_parent,
+            env=environment, start_new_session=True, preexec_fn=end_with_parent,
         )  # fmt: skip
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._hear, self._hear_errors)]
         for reader in self._readers:
@@ -126,7 +125,3 @@ class AdaptationProcess:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self._errors = [*self._errors[-20:], line.rstrip()]
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

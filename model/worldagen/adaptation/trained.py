@@ -116,7 +116,7 @@ def training_of(network: WorldAgen, section: TrainedSection, seed: int) -> Itera
                 parameter.requires_grad_(True)
             yield Trained((), chosen)
     finally:
-        _remove_lora(network)
+        remove_lora(network)
         for name, parameter in network.named_parameters():
             parameter.grad = None
             if name in kept:
@@ -135,7 +135,7 @@ def _pairs(network: nn.Module) -> tuple[LoraPair, ...]:
     return tuple(found)
 
 
-def _remove_lora(network: nn.Module) -> None:
+def remove_lora(network: nn.Module) -> None:
     """Put the projections themselves back where peft's layers are."""
     wrapped = [(name, module) for name, module in network.named_modules() if hasattr(module, "base_layer")]
     for name, module in wrapped:

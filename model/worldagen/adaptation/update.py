@@ -37,19 +37,32 @@ class Curve:
     seconds: float
 
 
+class _Reading:
+    """The backbone on whole windows, with the prediction tokens of one group only; the kept tokens keep their positions."""
+
+    def __init__(self, network: WorldAgen, group: Group) -> None:
+        self._network, self._group = network, group
+        layout, units, device = network.layout, range(network.config.units), network.position.device
+        read = np.concatenate([layout.indices(unit, [*CONTEXT_GROUPS, group]) for unit in units])
+        answers = np.concatenate([layout.indices(unit, [group]) for unit in units])
+        self._indices = torch.from_numpy(read).to(device)
+        self._answers = torch.from_numpy(np.flatnonzero(np.isin(read, answers))).to(device)
+        self._order = [each for each in Group if each in (*CONTEXT_GROUPS, group)]
+
+    def of(self, tensors: WindowTensors, windows: np.ndarray, words: str | None = None) -> torch.Tensor:
+        """(B, K * count, D) outputs of the group's tokens. words: as in WindowTensors.text."""
+        network = self._network
+        context = network.encode_summaries(*tensors.inputs(windows), tensors.text(windows, words))
+        prompts = network.prediction_tokens()[self._group].expand(len(windows), network.config.units, -1, -1)
+        tokens = torch.cat([{**context, self._group: prompts}[group] for group in self._order], dim=2).flatten(1, 2)
+        return network.attend(network.settle(tokens), self._indices)[:, self._answers]
+
+
 class WorldLoss:
     """The world model's loss of windows: (MSE static + MSE wrist) / 2 over all K units, in normalised pixels."""
 
     def __init__(self, network: WorldAgen) -> None:
-        self._network = network
-        layout = network.layout
-        groups = [*CONTEXT_GROUPS, Group.IMAGE_PREDICTION]
-        read = np.concatenate([layout.indices(unit, groups) for unit in range(network.config.units)])
-        painted = np.concatenate([layout.indices(unit, [Group.IMAGE_PREDICTION]) for unit in range(network.config.units)])
-        device = network.position.device
-        self._indices = torch.from_numpy(read).to(device)
-        self._painting = torch.from_numpy(np.flatnonzero(np.isin(read, painted))).to(device)
-        self._groups = [group for group in Group if group in groups]
+        self._network, self._reading = network, _Reading(network, Group.IMAGE_PREDICTION)
 
     def each(self, tensors: WindowTensors, windows: np.ndarray) -> torch.Tensor:
         """(B,) losses of some windows."""
@@ -57,14 +70,8 @@ class WorldLoss:
 
     def pictures(self, tensors: WindowTensors, windows: np.ndarray) -> torch.Tensor:
         """(B, K, 2, P, C) of what is expected after each unit of some windows, normalised, static view first."""
-        network = self._network
-        summaries, states, actions = tensors.inputs(windows)
-        context = network.encode_summaries(summaries, states, actions, tensors.text(windows))
-        prompts = network.prediction_tokens()[Group.IMAGE_PREDICTION].expand(len(windows), network.config.units, -1, -1)
-        tokens = torch.cat([{**context, Group.IMAGE_PREDICTION: prompts}[group] for group in self._groups], dim=2).flatten(1, 2)
-        hidden = network.attend(network.settle(tokens), self._indices)[:, self._painting]
-        hidden = hidden.unflatten(1, (network.config.units, -1))
-        return _wide(network.paint(hidden, tensors.canvas(windows))[:, :, 0])
+        hidden = self._reading.of(tensors, windows).unflatten(1, (self._network.config.units, -1))
+        return _wide(self._network.paint(hidden, tensors.canvas(windows))[:, :, 0])
 
     @torch.no_grad()
     def all(self, tensors: WindowTensors, batch: int, progress: Progress = lambda done, of, loss: None) -> np.ndarray:
@@ -80,26 +87,12 @@ class ActionNumbers:
     """What the policy answers in windows, told the words their rollouts followed: arm (B, K m, 6), gripper logits (B, K m)."""
 
     def __init__(self, network: WorldAgen) -> None:
-        self._network = network
-        layout, units = network.layout, range(network.config.units)
-        groups = [*CONTEXT_GROUPS, Group.ACTION_PREDICTION]
-        read = np.concatenate([layout.indices(unit, groups) for unit in units])
-        answers = np.concatenate([layout.indices(unit, [Group.ACTION_PREDICTION]) for unit in units])
-        device = network.position.device
-        self._indices = torch.from_numpy(read).to(device)
-        self._answers = torch.from_numpy(np.flatnonzero(np.isin(read, answers))).to(device)
-        self._groups = [group for group in Group if group in groups]
+        self._network, self._reading = network, _Reading(network, Group.ACTION_PREDICTION)
 
     def of(self, tensors: WindowTensors, windows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Of some windows; the first prediction step of each row."""
-        network = self._network
-        context = network.encode_summaries(*tensors.inputs(windows), tensors.text(windows, "own"))
-        prompts = network.prediction_tokens()[Group.ACTION_PREDICTION].expand(len(windows), network.config.units, -1, -1)
-        tokens = torch.cat([{**context, Group.ACTION_PREDICTION: prompts}[group] for group in self._groups], dim=2).flatten(
-            1, 2
-        )
-        arm, logits = network.action_head(network.attend(network.settle(tokens), self._indices)[:, self._answers])
-        steps = network.config.action_steps
+        arm, logits = self._network.action_head(self._reading.of(tensors, windows, "own"))
+        steps = self._network.config.action_steps
         return _wide(arm[:, ::steps]), _wide(logits[:, ::steps])
 
 

@@ -11,6 +11,7 @@ OUT/report.json, report.html
 """
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -32,9 +33,9 @@ from worldagen_ros.evaluating import evaluate_tasks, open_evaluation
 from worldagen_sim.adaptation_page import draw_page
 from worldagen_sim.claimed_folder import claim_folder, write_json
 from worldagen_sim.environment import make_environment
-from worldagen_sim.evaluation import TASK, EvaluationRequest
+from worldagen_sim.evaluation import EvaluationRequest
 from worldagen_sim.exploring import plain_instructions
-from worldagen_sim.paired import compare_evaluations
+from worldagen_sim.paired import compare_evaluations, pair_tasks
 
 REQUEST, REPORT, PAGE, PREDICTIONS, STAGES = "adaptation.json", "report.json", "report.html", "predictions.png", "stages.json"
 CANARY = "canary"
@@ -162,8 +163,6 @@ def explore(checkpoint: Path, request: StoryRequest, bag: Path) -> None:
     )
     aside = bag.with_name(f".{bag.name}")
     if aside.exists():  # of a run that was killed
-        import shutil
-
         shutil.rmtree(aside)
     report = explore_direct(config, asked, aside)
     if report.reason is not Reason.FINISHED:
@@ -203,18 +202,12 @@ def make_canary(checkpoint: Path, request: StoryRequest, adapter: Path, out: Pat
     ended = []
     for name, driver in (("before", None), ("after", adapter)):
         evaluate_tasks(checkpoint, asked, out / CANARY / name, processes=processes, command=command, adapter=driver)
-        ended.append(
-            {
-                trial.key: (trial, result)
-                for trial, result in open_evaluation(checkpoint, asked, out / CANARY / name, driver)[0].ended
-            }
-        )
+        ended.append(open_evaluation(checkpoint, asked, out / CANARY / name, driver)[0].ended)
     pairs: dict[str, tuple[list[bool], list[bool]]] = {}
-    for key, (trial, result) in ended[0].items():
-        if trial.kind == TASK and key in ended[1]:
-            before, after = pairs.setdefault(trial.tasks[0], ([], []))
-            before.append(result.legs[0].success)
-            after.append(ended[1][key][1].legs[0].success)
+    for task, before, after in pair_tasks(*ended):
+        done = pairs.setdefault(task, ([], []))
+        done[0].append(before)
+        done[1].append(after)
     recipe = load_adaptation_recipe(request.recipe, request.overrides)
     settle_checks(adapter, judge_canary(pairs, recipe.gate))
 

@@ -74,6 +74,10 @@ class NetworkDecider:
     def list_adapters(self) -> tuple[tuple[str, ...], str]:
         return self._policy.adapters.loaded, self._policy.adapter
 
+    @property
+    def shadowing(self) -> bool:
+        return self._shadow is not None
+
     def begin_shadow(self, path: str, decisions: int) -> str:
         if not path:
             self._shadow = None

@@ -4,7 +4,6 @@ The same list of nodes (specs.py) and the same ROS arguments as the launch files
 Ctrl-C reaches it through us, once, and is told by the kernel to end should we die.
 """
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -19,12 +18,12 @@ from pathlib import Path
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
+from worldagen.child_processes import end_with_parent
 from worldagen.errors import ConfigError
 from worldagen_ros.config import DeploymentConfig, config_folder
 from worldagen_ros.specs import PACKAGE, NodeSpec, flat_parameters, nodes_of, remappings_of
 
 PATIENCE = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # ask, insist, force; seconds each
-PR_SET_PDEATHSIG = 1
 OLDER_PROFILE_NAME = ("humble", "iron", "jazzy")  # distributions whose Fast DDS reads the older variable
 
 
@@ -161,8 +160,3 @@ def clean_shared_memory() -> None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"could not remove shared memory of killed nodes ({error}); run: fastdds shm clean", file=sys.stderr)
-
-
-def end_with_parent() -> None:
-    """In a child, as soon as it is one: the kernel sends it SIGTERM when the parent dies, however it dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

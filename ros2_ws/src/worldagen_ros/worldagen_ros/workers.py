@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
+from worldagen.child_processes import end_with_parent
 from worldagen.errors import WorldAgenError
-from worldagen_ros.stack import end_with_parent
 
 Job = TypeVar("Job")
 
