@@ -7,9 +7,10 @@ A recording is a folder:
     episodes/SCENE/TASK/SEED/               one bag for each kept episode
     unfinished/                             what is being written; emptied at the next start
 
-For each scene and task, seeds are tried in order from the first until enough episodes are kept; an expert that fails, fails
-again with that seed, so the attempt is noted and the next seed is taken. Which seeds are kept is therefore a function of the
-request, however many processes record and however often they are interrupted.
+Each scene and task has seeds of its own, because a seed draws the whole world: with the same ones everywhere, 36 episodes of
+each task were 36 worlds, and a network knew those by heart. They are tried in order until enough episodes are kept; an expert
+that fails, fails again with that seed, so the attempt is noted and the next seed is taken. Which seeds are kept is therefore a
+function of the request, however many processes record and however often they are interrupted.
 """
 
 import json
@@ -30,7 +31,7 @@ from worldagen_sim.environment import Environment, find_task
 
 REQUEST, ATTEMPTS, EPISODES, UNFINISHED = "recording.json", "attempts.jsonl", "episodes", "unfinished"
 EPISODE = "episode"  # name of the bag metadata that says what an episode is
-SEEDS_PER_PLACE = 100_000  # for each scene and task, so that every attempt has a time of its own
+SEEDS_PER_PLACE = 2_000  # of each scene and task; four scenes of all tasks stay below the seeds of evaluations
 FIRST_NS = 1000 * 1_000_000_000  # stamp of the first attempt; earlier ones are for what is not recorded
 PAUSE_S = 2.0  # between the longest possible episode and the next
 
@@ -39,7 +40,8 @@ PAUSE_S = 2.0  # between the longest possible episode and the next
 class Request:
     """What to record: so many kept `episodes` of each task in each scene, from this seed on.
 
-    max_steps: of an episode before its tail; tail_steps: control steps played on after success.
+    max_steps: of an episode before its tail; tail_steps: control steps played on after success. seeds_per_place: distance of
+    the first seeds of one scene and task and the next.
     """
 
     environment: str
@@ -51,6 +53,7 @@ class Request:
     max_steps: int
     tail_steps: int
     period_s: float
+    seeds_per_place: int = SEEDS_PER_PLACE
 
     @property
     def total(self) -> int:
@@ -95,11 +98,10 @@ def check_request(request: Request, environment: Environment) -> None:
         find_task(environment, task)
     for scene in request.scenes:
         environment.reset(request.tasks[0], scene, request.first_seed)
-    if request.episodes < 1 or request.first_seed < 0 or request.episodes > SEEDS_PER_PLACE // 2:
-        raise RecordingError(
-            f"{request.episodes} episodes from seed {request.first_seed}; expected 1 to {SEEDS_PER_PLACE // 2} from 0 up"
-        )
-    last_s = len(request.scenes) * len(request.tasks) * SEEDS_PER_PLACE * _spacing_s(request)
+    most = request.seeds_per_place // 2
+    if not 1 <= request.episodes <= most or request.first_seed < 0:
+        raise RecordingError(f"{request.episodes} episodes from seed {request.first_seed}; expected 1 to {most} from 0 up")
+    last_s = len(request.scenes) * len(request.tasks) * request.seeds_per_place * _spacing_s(request)
     if last_s + 1000 >= 2**31:  # a ROS stamp holds no more
         raise RecordingError(f"{len(request.scenes)} scenes x {len(request.tasks)} tasks are too many for one recording")
 
@@ -134,18 +136,20 @@ class Ledger:
         for place, (scene, task) in enumerate((scene, task) for scene in self.request.scenes for task in self.request.tasks):
             done = [item for (one, other, _), item in self._ended.items() if (one, other) == (scene, task)]
             for index in range(self.request.episodes + sum(not item.kept for item in done)):
-                seed = self.request.first_seed + index
-                if index >= SEEDS_PER_PLACE:
+                seed = self._first_seed(place) + index
+                if index >= self.request.seeds_per_place:
                     raise RecordingError(f"the expert fails in {task} in scene {scene}: {len(done)} attempts were made")
                 if (scene, task, seed) not in self._ended:
-                    yield self.attempt(place, scene, task, seed)
+                    yield self.attempt(scene, task, seed)
 
-    def attempt(self, place: int, scene: str, task: str, seed: int) -> Attempt:
+    def attempt(self, scene: str, task: str, seed: int) -> Attempt:
         """The attempt of a seed; one of the task's training phrasings is drawn from it."""
-        index = place * SEEDS_PER_PLACE + seed - self.request.first_seed
-        begin_ns = FIRST_NS + index * _spacing_s(self.request) * 1_000_000_000
+        begin_ns = FIRST_NS + (seed - self.request.first_seed) * _spacing_s(self.request) * 1_000_000_000
         words = draw_words(find_task(self._environment, task).phrasings, task, seed)
         return Attempt(scene, task, seed, words, begin_ns)
+
+    def _first_seed(self, place: int) -> int:
+        return self.request.first_seed + place * self.request.seeds_per_place
 
     def workplace(self, attempt: Attempt) -> Path:
         """Where the bag of an attempt is written; it does not exist yet, and its last part is the bag's final name."""
@@ -182,9 +186,9 @@ class Ledger:
         yield from whole
         places = ((scene, task) for scene in self.request.scenes for task in self.request.tasks)
         for place, (scene, task) in enumerate(places):
-            above = self.folder / EPISODES / self.attempt(place, scene, task, self.request.first_seed).folder.parent
+            above = self.folder / EPISODES / self.attempt(scene, task, self._first_seed(place)).folder.parent
             for bag in sorted(above.glob("*")):
-                attempt = self.attempt(place, scene, task, int(bag.name))
+                attempt = self.attempt(scene, task, int(bag.name))
                 if attempt.folder not in noted:
                     steps = int(open_bag(bag).metadata[EPISODE]["steps"])
                     yield Ended(attempt, True, steps, sum(file.stat().st_size for file in bag.iterdir()))

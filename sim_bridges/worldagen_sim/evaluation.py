@@ -8,7 +8,9 @@ An evaluation is a folder:
     report.json              the scores, written anew at the end of every run
 
 An episode is a function of its scene, task, seed and words, so whatever is evaluated with the same seeds can be compared in
-pairs. The seeds begin far from those of demonstrations: nothing that was trained on is met again.
+pairs. A seed draws the whole world, so each task has seeds of its own: two episodes of each of 33 tasks meet 66 worlds, not
+two. Scenes share them, so that a scene and a disturbed one can be compared in pairs. The seeds begin far from those of
+demonstrations: nothing that was trained on is met again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,7 @@ from worldagen_sim.scores import Tried, score_tasks
 REQUEST, EPISODES, EXPERTS, REPORT = "evaluation.json", "episodes.jsonl", "expert_episodes.jsonl", "report.json"
 PHRASINGS = ("training", "held-out", "plain")
 FIRST_SEED = 500_000
+SEEDS_PER_TASK = 1_000
 TASK, CHAIN, EXPERT = "task", "chain", "expert"
 
 
@@ -35,10 +38,10 @@ TASK, CHAIN, EXPERT = "task", "chain", "expert"
 class EvaluationRequest:
     """What to evaluate. tasks: names, none for all.
 
-    episodes: of each task in each scene, with seeds from `seed` up and words of these phrasings. held_out_episodes: of each
-    task in each scene with held-out words, on the first of the same seeds. chains: of five tasks, in each scene, with training
-    words. expert_episodes: of each task in each scene, for the world model's error. max_steps: of each task. history: see
-    worldagen/history.py. via: "direct", or "ros" through the nodes, which gives the same.
+    episodes: of each task in each scene, with words of these phrasings and the task's seeds from its first up, which is
+    `seed` for the first of the environment's tasks. held_out_episodes: with held-out words, on the first of the same seeds. chains:
+    of five tasks, in each scene, with training words. expert_episodes: of each task in each scene, for the world model's
+    error. max_steps: of each task. history: see worldagen/history.py. via: "direct", or "ros" through the nodes, which gives the same.
     """
 
     environment: str = "playtable"
@@ -114,6 +117,8 @@ def check_request(request: EvaluationRequest, environment: Environment) -> None:
             f"{request.expert_episodes} expert episodes from seed {request.seed}, {request.max_steps} steps each; expected "
             "numbers from 0 up, some episodes, and at least 1 step"
         )
+    if max(request.episodes, request.held_out_episodes, request.expert_episodes) > SEEDS_PER_TASK:
+        raise EvaluationError(f"more than {SEEDS_PER_TASK} episodes of a task in a scene; evaluate again from another --seed")
     if request.phrasings not in PHRASINGS:
         raise UnknownName("kind of phrasings", request.phrasings, PHRASINGS)
     tasks = tasks_of(request, environment)
@@ -131,14 +136,20 @@ def tasks_of(request: EvaluationRequest, environment: Environment) -> tuple[str,
     return request.tasks or tuple(task.name for task in environment.tasks)
 
 
+def first_seed(request: EvaluationRequest, environment: Environment, task: str) -> int:
+    """Of a task's episodes; a function of the environment's tasks, not of those that are asked for."""
+    return request.seed + [known.name for known in environment.tasks].index(task) * SEEDS_PER_TASK
+
+
 def trials_of(request: EvaluationRequest, environment: Environment) -> Iterator[Trial]:
     """Every episode to play, in an order in which a part of them says something about all: seed by seed."""
     counts = {request.phrasings: request.episodes}
     counts["held-out"] = max(counts.get("held-out", 0), request.held_out_episodes)
     for phrasings, count in counts.items():
-        for seed in range(request.seed, request.seed + count):
+        for index in range(count):
             for scene in request.scenes:
                 for name in tasks_of(request, environment):
+                    seed = first_seed(request, environment, name) + index
                     words = _words(find_task(environment, name), phrasings, seed)
                     yield Trial(TASK, phrasings, scene, seed, (name,), (words,))
     for seed in range(request.seed, request.seed + request.chains):
@@ -150,9 +161,10 @@ def trials_of(request: EvaluationRequest, environment: Environment) -> Iterator[
 
 def expert_trials_of(request: EvaluationRequest, environment: Environment) -> Iterator[Trial]:
     """The expert episodes whose pictures the world model is asked to foresee."""
-    for seed in range(request.seed, request.seed + request.expert_episodes):
+    for index in range(request.expert_episodes):
         for scene in request.scenes:
             for name in tasks_of(request, environment):
+                seed = first_seed(request, environment, name) + index
                 words = _words(find_task(environment, name), "training", seed)
                 yield Trial(EXPERT, "training", scene, seed, (name,), (words,))
 

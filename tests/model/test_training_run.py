@@ -17,14 +17,14 @@ from small_networks import random_observations
 from training_making import MACHINE, RECIPE, add_small_preset, in_two_processes, make_bags
 
 from worldagen.data import cache as caching
-from worldagen.errors import DataError, TrainingError, UnknownName
+from worldagen.errors import CheckpointError, DataError, TrainingError, UnknownName
 from worldagen.network.config import PRESETS
 from worldagen.policy_conventions import PRESET_CONVENTIONS
 from worldagen.session import load_policy
 from worldagen.training import run as running
 from worldagen.training import state as states
-from worldagen.training.recipe import DataSection, Loop, Machine, load_recipe
-from worldagen.training.run import ENCODER, build_checkpoint, prepare, train
+from worldagen.training.recipe import DataSection, Loop, Machine, Optimiser, load_recipe
+from worldagen.training.run import ENCODER, build_checkpoint, make_network, prepare, train
 from worldagen.training.state import saved_states
 
 
@@ -179,8 +179,32 @@ def test_data_that_changed_since_a_run_was_begun_are_refused(tmp_path):
     source = make_bags(tmp_path / "data", [8, 8])
     prepare(RECIPE, [source], tmp_path / "run")
     make_bags(tmp_path / "data" / "more", [8])
-    with pytest.raises(TrainingError, match="data have changed"):
+    with pytest.raises(TrainingError, match="have changed since it was begun"):
         prepare(RECIPE, [source], tmp_path / "run")
+
+
+def test_a_run_can_go_on_from_a_checkpoint_and_only_from_one_that_fits(done, source, tmp_path):
+    start = tmp_path / "start"
+    build_checkpoint(prepare(RECIPE, [source], done), saved_states(done / "policy_0")[-1], start, "a test")
+    still = Optimiser(learning_rate=0.0, weight_decay=0.0)
+    stages = {"encoder": replace(RECIPE.encoder, optimiser=still), "policy": replace(RECIPE.policy, optimiser=still)}
+    recipe = replace(RECIPE, start=str(start), **stages)
+    prepared = prepare(recipe, [source], tmp_path / "run")
+    train(prepared)
+    build_checkpoint(prepared, saved_states(tmp_path / "run" / "policy_0")[-1], tmp_path / "same", "a test")
+    before, after = (load_policy(place).network.state_dict() for place in (start, tmp_path / "same"))
+    assert all(torch.allclose(value, after[name], atol=1e-6) for name, value in before.items())
+
+    build_checkpoint(prepare(RECIPE, [source], done), saved_states(done / "policy_0")[0], tmp_path / "other", "a test")
+    shutil.rmtree(start)
+    (tmp_path / "other").rename(start)
+    with pytest.raises(TrainingError, match="the checkpoint it starts from have changed"):
+        prepare(recipe, [source], tmp_path / "run")
+    with pytest.raises(CheckpointError, match="is another network"):
+        make_network(prepare(replace(RECIPE, start="playtable"), [source], tmp_path / "foreign"))
+    with pytest.raises(CheckpointError, match="there is no checkpoint 'nowhere'"):
+        prepare(replace(RECIPE, start="nowhere"), [source], tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
 
 
 def bag(folder: Path, **options) -> str:

@@ -14,7 +14,7 @@ from worldagen.data.cache import CachedEpisode, FrameCache, open_cache, picture_
 from worldagen.errors import DataError, TrainingError
 from worldagen.policy_conventions import find_preset_conventions, state_numbers
 from worldagen.preprocess import scale_image
-from worldagen.training.encoder import encoder_batches, numbers_to_regress
+from worldagen.training.encoder import as_seen_from_hand, encoder_batches, numbers_to_regress
 from worldagen.training.policy import policy_batches
 from worldagen.training.recipe import Augmentation, DataSection, EncoderStage, Loop, PolicyStage
 from worldagen.training.samples import (
@@ -203,3 +203,22 @@ def test_numbers_that_are_not_finite_are_no_target_for_the_encoder(cache):
     broken.values = np.where(np.arange(cache.frames)[:, None] == 3, np.nan, cache.values)
     with pytest.raises(DataError, match="not finite in every frame: drawer"):
         numbers_to_regress(EncoderStage(values="drawer"), broken, network_numbers(cache, CONVENTIONS))
+
+
+def test_points_are_told_as_seen_from_the_hand_too_where_a_centimetre_near_it_counts(cache):
+    known = {"tcp_x": 1.0, "tcp_y": 2.0, "tcp_z": 0.5, "tcp_yaw": np.pi / 2, "red_block_x": 1.0, "red_block_y": 2.05}
+    seen = FrameCache(cache.folder)
+    seen.value_names = (*known, "red_block_z", "red_block_yaw")
+    height = np.linspace(0.5, 1.5, cache.frames)[:, None]  # a number needs a spread to be standardised
+    seen.values = np.hstack([np.tile(list(known.values()), (cache.frames, 1)), height, height])
+    stage = EncoderStage(quarter_turns="*_block_yaw", near="*_block", near_m=0.05)
+    names, table = numbers_to_regress(stage, seen, network_numbers(seen, CONVENTIONS))
+    assert names[6:] == (
+        "sin red_block_yaw", "cos red_block_yaw", "sin red_block_yaw from tcp", "cos red_block_yaw from tcp",
+        "red_block_x from tcp", "red_block_y from tcp", "red_block_z from tcp",
+    )  # fmt: skip
+    assert table[:, 8] == pytest.approx(table[:, 6], abs=1e-4)  # the hand's quarter turn changes nothing
+    told = as_seen_from_hand(np.array([[1.0, 2.05, 1.5]]), np.array([[1.0, 2.0, 0.5]]), np.array([[np.pi / 2]]), 0.05)
+    assert told[0] == pytest.approx([np.tanh(1.0), 0.0, 1.0], abs=1e-9)
+    with pytest.raises(DataError, match=r"names 'blue_block_x'; the data have tcp_x"):
+        numbers_to_regress(EncoderStage(near="blue_block"), seen, network_numbers(seen, CONVENTIONS))

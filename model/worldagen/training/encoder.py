@@ -1,9 +1,10 @@
 """Stage 1: the picture encoder and the resampler learn, frame by frame, to say where things are and to paint the picture again.
 
-What is regressed is the robot's state and, from a simulator, named numbers such as the places of blocks. The heads that say it
-are thrown away. Without this stage a small network spends its budget on learning where to look.
+What is regressed is the robot's state and, from a simulator, named numbers such as the places of blocks; those of things
+that are grasped also as seen from the hand. The heads that say it are thrown away. Without this stage a small network spends
+its budget on learning where to look.
 
-Legend: B frames, V numbers to regress, F numbers of a frame's summary.
+Legend: B frames, N frames of the data, V numbers to regress, F numbers of a frame's summary.
 """
 
 from collections.abc import Callable
@@ -60,20 +61,25 @@ class EncoderLoss(nn.Module):
 def numbers_to_regress(stage: EncoderStage, cache: FrameCache, numbers: NetworkNumbers) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and standardised numbers (N, V): the state, and what the stage names. Raises DataError for what is not there.
 
-    An angle that looks alike every quarter turn becomes the sine and cosine of four times itself.
+    An angle that looks alike every quarter turn becomes the sine and cosine of four times itself; it, and points near the hand,
+    are told as seen from the hand as well.
     """
     names, columns = [f"state_{place}" for place in range(6)], [numbers.states[:, :6]]
-    for pattern in _patterns(stage.values):
-        found = [place for place, name in enumerate(cache.value_names) if fnmatchcase(name, pattern)]
-        _require(found, pattern, cache)
-        names += [cache.value_names[place] for place in found]
-        columns.append(np.array(cache.values[:, found]))
-    for pattern in _patterns(stage.quarter_turns):
-        found = [place for place, name in enumerate(cache.value_names) if fnmatchcase(name, pattern)]
-        _require(found, pattern, cache)
-        angles = 4.0 * np.array(cache.values[:, found])
-        names += [f"{kind} {cache.value_names[place]}" for kind in ("sin", "cos") for place in found]
-        columns += [np.sin(angles), np.cos(angles)]
+    read = _Reader(cache)
+    plain = read.matching(stage.values)
+    names += plain
+    columns += [read(name) for name in plain]
+    angles = read.matching(stage.quarter_turns)
+    for name in angles:
+        names += [f"sin {name}", f"cos {name}"]
+        columns += _quarter_turn(read(name))
+        if stage.near:
+            names += [f"sin {name} from {stage.hand}", f"cos {name} from {stage.hand}"]
+            columns += _quarter_turn(read(name) - read(f"{stage.hand}_yaw"))
+    points = [name.removesuffix("_x") for name in read.matching(",".join(f"{name}_x" for name in _patterns(stage.near)))]
+    for point in points:
+        names += [f"{point}_{axis} from {stage.hand}" for axis in "xyz"]
+        columns.append(as_seen_from_hand(read.place(point), read.place(stage.hand), read(f"{stage.hand}_yaw"), stage.near_m))
     table = np.concatenate(columns, axis=1)
     broken = [name for name, column in zip(names, table.T, strict=True) if not np.isfinite(column).all()]
     if broken:
@@ -149,11 +155,50 @@ def _frames(static: np.ndarray, wrist: np.ndarray, numbers: np.ndarray, scaling:
     }
 
 
+def as_seen_from_hand(points_m: np.ndarray, hand_m: np.ndarray, yaw_rad: np.ndarray, near_m: float) -> np.ndarray:
+    """Places (N, 3) and a hand (N, 3) with its yaw (N, 1) -> (N, 3) from -1 to 1: tanh of the distance along the hand's axes.
+
+    In standardised places of the whole table a centimetre is a tenth and hardly counts; a grasp needs it. Far away, where the
+    tanh is flat, only the direction counts.
+    """
+    x, y, z = (points_m - hand_m).T
+    cosine, sine = np.cos(yaw_rad[:, 0]), np.sin(yaw_rad[:, 0])
+    return np.tanh(np.stack([cosine * x + sine * y, cosine * y - sine * x, z], axis=1) / near_m)
+
+
+def _quarter_turn(angles_rad: np.ndarray) -> list[np.ndarray]:
+    return [np.sin(4.0 * angles_rad), np.cos(4.0 * angles_rad)]
+
+
+class _Reader:
+    """Named numbers of all frames of a cache."""
+
+    def __init__(self, cache: FrameCache) -> None:
+        self._cache = cache
+
+    def __call__(self, name: str) -> np.ndarray:
+        """(N, 1); raises DataError for a name that the data do not have."""
+        self._require(name in self._cache.value_names, name)
+        return np.array(self._cache.values[:, [self._cache.value_names.index(name)]])
+
+    def place(self, name: str) -> np.ndarray:
+        """(N, 3), m."""
+        return np.hstack([self(f"{name}_{axis}") for axis in "xyz"])
+
+    def matching(self, patterns: str) -> list[str]:
+        """Names for patterns with commas between them, in their order; raises DataError for a pattern without any."""
+        names = []
+        for pattern in _patterns(patterns):
+            found = [name for name in self._cache.value_names if fnmatchcase(name, pattern)]
+            self._require(bool(found), pattern)
+            names += found
+        return names
+
+    def _require(self, is_there: bool, pattern: str) -> None:
+        if not is_there:
+            there = ", ".join(self._cache.value_names) or "none: these data come from no simulator"
+            raise DataError(f"the recipe's encoder section names {pattern!r}; the data have {there}")
+
+
 def _patterns(text: str) -> list[str]:
     return [pattern.strip() for pattern in text.split(",") if pattern.strip()]
-
-
-def _require(found: list[int], pattern: str, cache: FrameCache) -> None:
-    if not found:
-        there = ", ".join(cache.value_names) or "none: these data come from no simulator"
-        raise DataError(f"encoder.values or quarter_turns name {pattern!r}; the data have {there}")

@@ -78,6 +78,9 @@ class EncoderStage:
     augmentation: Augmentation = field(default_factory=Augmentation)
     values: str = setting("", "named numbers of the data to regress, patterns with commas between them; the state always is")
     quarter_turns: str = setting("", "angles (rad) that look alike every quarter turn, patterns")
+    near: str = setting("", "points to regress as seen from the hand, patterns of names without their axis such as *_block")
+    near_m: float = setting(0.05, "distance from the hand at which a point counts as far, m", low=1e-3, high=10.0)
+    hand: str = setting("tcp", "name of the hand's pose among the data's numbers")
     picture_weight: float = setting(0.3, "of painting the picture again, 16 x 16 pixels, beside the regression", low=0.0)
 
 
@@ -137,6 +140,7 @@ class Recipe:
     """The whole run."""
 
     preset: str = setting("playtable", "network preset and conventions")
+    start: str = setting("", "checkpoint (a shipped name or a folder) whose weights it goes on from; empty: fresh ones")
     seed: int = setting(0, "of the policy stage", low=0)
     encoder_seed: int = setting(0, "of the encoder stage, so that several policies can share one", low=0)
     record: RecordStage = field(default_factory=RecordStage)

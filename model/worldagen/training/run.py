@@ -21,12 +21,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm import tqdm
 
-from worldagen.checkpoint import save_checkpoint
+from worldagen.checkpoint import find_checkpoint, load_weights, read_conventions, save_checkpoint
+from worldagen.checkpoint_files import WEIGHTS
 from worldagen.data.cache import CachedEpisode, FrameCache, open_cache, picture_sizes
 from worldagen.errors import TrainingError
 from worldagen.network.config import find_preset
 from worldagen.network.worldagen import WorldAgen
 from worldagen.policy_conventions import PolicyConventions, find_preset_conventions
+from worldagen.provenance import sha256_of
 from worldagen.training.encoder import EncoderLoss, encoder_batches, encoder_report, numbers_to_regress
 from worldagen.training.features import keep_features
 from worldagen.training.loop import Fitted, fit, make_accelerator
@@ -54,12 +56,16 @@ class Prepared:
 
 def prepare(recipe: Recipe, specs: Sequence[str], folder: Path) -> Prepared:
     """Check the folder and decode the data. Raises TrainingError for a folder of another run, DataError for unusable data."""
-    _claim(folder, recipe, specs)
     config, conventions = find_preset(recipe.preset), find_preset_conventions(recipe.preset)
+    start = find_checkpoint(recipe.start) if recipe.start else None
+    if start is not None and read_conventions(start) != conventions:
+        raise TrainingError(f"start: {start} has other conventions than the preset {recipe.preset!r}; its numbers would mean "
+                            "something else. Give a checkpoint of that preset, or none")  # fmt: skip
+    _claim(folder, recipe, specs)
     cache = open_cache(
         folder / "cache", specs, picture_sizes(config), conventions.image, recipe.machine.decode_processes, _progress("decode")
     )
-    _claim_data(folder, cache)
+    _claim_data(folder, cache, start)
     training, held_out = split_episodes(cache, recipe.data.held_out_every)
     print(f"{len(cache.episodes)} episodes, {cache.frames} frames; {len(held_out)} held out, {len(cache.skipped)} skipped")
     for skipped in cache.skipped[:20]:
@@ -114,7 +120,10 @@ def train(prepared: Prepared) -> Fitted:
 
 
 def make_network(prepared: Prepared) -> WorldAgen:
-    """With fresh weights: the encoder's from the encoder's seed, the others from the policy's."""
+    """With fresh weights, the encoder's from the encoder's seed, the others from the policy's; or those the recipe starts from.
+
+    Raises CheckpointError for a start that is another network.
+    """
     config = find_preset(prepared.recipe.preset)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(prepared.recipe.encoder_seed)
@@ -123,6 +132,8 @@ def make_network(prepared: Prepared) -> WorldAgen:
         network = WorldAgen(config)
     network.vision.load_state_dict(encoder.vision.state_dict())
     network.resampler.load_state_dict(encoder.resampler.state_dict())
+    if prepared.recipe.start:
+        load_weights(find_checkpoint(prepared.recipe.start), network)
     return network
 
 
@@ -236,14 +247,16 @@ def _claim(folder: Path, recipe: Recipe, specs: Sequence[str]) -> None:
         raise TrainingError(f"{folder}: no training run can be kept here: {error}") from None
 
 
-def _claim_data(folder: Path, cache: FrameCache) -> None:
-    """What is kept in a folder was made from one set of frames."""
+def _claim_data(folder: Path, cache: FrameCache, start: Path | None) -> None:
+    """What is kept in a folder was made from one set of frames, and from one checkpoint if it began with one."""
     file, now = folder / DATA, {"cache": cache.folder.name}
+    if start is not None:
+        now["start"] = sha256_of(start / WEIGHTS)
     if not file.is_file():
         _write_json(file, now)
     elif _read_json(file) != now:
-        raise TrainingError(f"{folder}: its data have changed since it was begun (files were added, removed or written again); "
-                            "give another folder")  # fmt: skip
+        raise TrainingError(f"{folder}: its data or the checkpoint it starts from have changed since it was begun (files were "
+                            "added, removed or written again); give another folder")  # fmt: skip
 
 
 def _read_json(file: Path) -> object:
