@@ -39,9 +39,10 @@ class EvaluationRequest:
     """What to evaluate. tasks: names, none for all.
 
     episodes: of each task in each scene, with words of these phrasings and the task's seeds from its first up, which is
-    `seed` for the first of the environment's tasks. held_out_episodes: with held-out words, on the first of the same seeds. chains:
-    of five tasks, in each scene, with training words. expert_episodes: of each task in each scene, for the world model's
-    error. max_steps: of each task. history: see worldagen/history.py. via: "direct", or "ros" through the nodes, which gives the same.
+    `seed` for the first of the environment's tasks. held_out_episodes: with held-out words, on the first of the same seeds.
+    chains: of five tasks, in each scene, with training words. expert_episodes: of each task in each scene, for the world
+    model's error. max_steps: of each task. history: see worldagen/history.py. via: "direct", or "ros" through the nodes,
+    which gives the same.
     """
 
     environment: str = "playtable"
