@@ -30,20 +30,25 @@ def find_robot(robot: str) -> Path:
 class ForwardKinematics:
     """Where the tool is in the frame that the base pose is given in. Not thread-safe."""
 
-    def __init__(self, robot: str, tool_frame: str, base_pose: Sequence[float] = (0.0,) * 6) -> None:
-        """robot: a name in ROBOTS or the path of a URDF. base_pose: x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z).
+    def __init__(
+        self,
+        robot: str,
+        tool_frame: str,
+        base_pose: Sequence[float] = (0.0,) * 6,
+        tool_offset: Sequence[float] = (0.0,) * 6,
+    ) -> None:
+        """robot: a name in ROBOTS or the path of a URDF. Poses are x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z).
 
-        Raises ConfigError for a robot that cannot be read, a tool frame it does not have, or a base pose that is not 6 numbers.
+        tool_offset: of the tool in its frame, for who measures elsewhere on the hand. Raises ConfigError for a robot that
+        cannot be read, a tool frame it does not have, or a base pose or tool offset that is not 6 numbers.
         """
         self._model = _read_urdf(find_robot(robot))
         self._data = self._model.createData()
         frames = [frame.name for frame in self._model.frames if frame.type == pinocchio.FrameType.BODY]
         if tool_frame not in frames:
             raise ConfigError(f"robot {robot!r} has no frame {tool_frame!r}; its frames are: {', '.join(frames)}")
-        base = np.asarray(base_pose, dtype=np.float64)
-        if base.shape != (6,) or not np.isfinite(base).all():
-            raise ConfigError(f"the base pose is {list(base_pose)}; expected 6 finite numbers: x, y, z, roll, pitch, yaw")
-        self._base = pinocchio.SE3(pinocchio.rpy.rpyToMatrix(base[3:]), base[:3])
+        self._base = _placement("base pose", base_pose)
+        self._offset = _placement("tool offset", tool_offset)
         self._tool = self._model.getFrameId(tool_frame)
         self.joint_names = self._joints_to_tool()
 
@@ -67,7 +72,7 @@ class ForwardKinematics:
         # By way of integrate, because a joint without limits is kept as cosine and sine.
         configuration = pinocchio.integrate(self._model, pinocchio.neutral(self._model), moved)
         pinocchio.forwardKinematics(self._model, self._data, configuration)
-        pose = self._base * pinocchio.updateFramePlacement(self._model, self._data, self._tool)
+        pose = self._base * pinocchio.updateFramePlacement(self._model, self._data, self._tool) * self._offset
         return np.concatenate([pose.translation, pinocchio.rpy.matrixToRpy(pose.rotation)])
 
     def gripper_opening(self, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> float | None:
@@ -88,6 +93,13 @@ class ForwardKinematics:
         joint = frame.parentJoint if hasattr(frame, "parentJoint") else frame.parent  # its name before Pinocchio 3
         supports = [index for index in self._model.supports[joint] if index != 0]  # 0 is the fixed world
         return tuple(self._model.names[index] for index in supports)
+
+
+def _placement(name: str, pose: Sequence[float]) -> pinocchio.SE3:
+    numbers = np.asarray(pose, dtype=np.float64)
+    if numbers.shape != (6,) or not np.isfinite(numbers).all():
+        raise ConfigError(f"the {name} is {list(pose)}; expected 6 finite numbers: x, y, z, roll, pitch, yaw")
+    return pinocchio.SE3(pinocchio.rpy.rpyToMatrix(numbers[3:]), numbers[:3])
 
 
 def _read_urdf(path: Path) -> pinocchio.Model:

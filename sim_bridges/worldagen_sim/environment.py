@@ -4,16 +4,20 @@ Physics and pictures are apart: `step` costs no rendering, `render` draws the pr
 is never drawn. Whatever thread calls `reset` first owns the GL context and must make every later call.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
+import yaml
 
 from worldagen.conventions import Convention
-from worldagen.errors import UnknownName
+from worldagen.errors import ConfigError, UnknownName
 from worldagen.types import Observation
+
+VIEWS = ("static", "wrist")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,13 @@ class Environment(Protocol):
         """
         ...
 
+    def restore(self, task: str, scene: str, state: np.ndarray) -> SimState:
+        """Begin an episode from a stored state: (N,) numbers in the simulator's own order, as its documentation tells.
+
+        Raises UnknownName, and SimulatorError for numbers that are no state, or by a simulator that stores none.
+        """
+        ...
+
     def take_up(self, task: str) -> SimState:
         """Begin another task in the world as it stands: its start is now. Raises UnknownName."""
         ...
@@ -90,8 +101,8 @@ class Environment(Protocol):
         """Play one row of an ActionChunk, (7,) SI, for one control period."""
         ...
 
-    def render(self) -> dict[str, np.ndarray]:
-        """Pictures of the present state: {"static": (H, W, 3), "wrist": (h, w, 3)} uint8 RGB, upright."""
+    def render(self, views: Collection[str] = VIEWS) -> dict[str, np.ndarray]:
+        """Pictures of the present state: {"static": (H, W, 3), "wrist": (h, w, 3)} uint8 RGB, upright; those of `views`."""
         ...
 
     def close(self) -> None:
@@ -103,16 +114,35 @@ class Environment(Protocol):
 # dependencies never burden another.
 ENVIRONMENTS = {
     "playtable": "worldagen_sim.playtable:make_playtable",
+    "libero": "worldagen_sim.libero:make_libero",
+    "calvin": "worldagen_sim.calvin:make_calvin",
+    "gymnasium": "worldagen_sim.gymnasium_bridge:make_gymnasium",
 }
 
 
-def make_environment(name: str, **options: Any) -> Environment:
-    """Build the simulator of that name; raises UnknownName with the list of those that exist."""
+def make_environment(name: str, renderer: str = "auto", options: str = "") -> Environment:
+    """Build the simulator of that name. renderer: see RENDERERS. options: "KEY=VALUE; ...", what its factory takes besides.
+
+    Raises UnknownName with the list of those that exist, ConfigError for options that are none, SimulatorError.
+    """
     if name not in ENVIRONMENTS:
         raise UnknownName("environment", name, ENVIRONMENTS)
     module, factory = ENVIRONMENTS[name].split(":")
     build: Callable[..., Environment] = getattr(import_module(module), factory)
-    return build(**options)
+    known = [option for option in signature(build).parameters if option != "renderer"]
+    return build(renderer=renderer, **parse_options(options, name, known))
+
+
+def parse_options(text: str, name: str, known: Collection[str]) -> dict[str, Any]:
+    """ "scene=A; size=128" -> {"scene": "A", "size": 128}; values as in YAML. Raises ConfigError for a key that is not known."""
+    options: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        key, equals, value = part.partition("=")
+        if not equals or key.strip() not in known or key.strip() in options:
+            expected = f"KEY=VALUE once each, KEY one of: {', '.join(known)}" if known else "none"
+            raise ConfigError(f"sim.options: {part!r} is no option of {name}; expected {expected}")
+        options[key.strip()] = yaml.safe_load(value)
+    return options
 
 
 def find_task(environment: Environment, name: str) -> Task:

@@ -62,6 +62,11 @@ class Episodes:
         words = instruction or find_task(self.environment, task).instruction
         self._enter(self.environment.reset(task, scene, seed, conditions), Assignment(task, scene, seed, max_steps, words))
 
+    def restore(self, task: str, scene: str, state: np.ndarray, max_steps: int, instruction: str = "") -> None:
+        """Begin from a stored state, (N,) numbers; raises UnknownName or SimulatorError; the present episode stays."""
+        words = instruction or find_task(self.environment, task).instruction
+        self._enter(self.environment.restore(task, scene, state), Assignment(task, scene, 0, max_steps, words))
+
     def take_up(self, task: str, max_steps: int, instruction: str = "") -> None:
         """An episode of another task in the world as it stands; raises UnknownName, and SimulatorError before the first one."""
         words = instruction or find_task(self.environment, task).instruction

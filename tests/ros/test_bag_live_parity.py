@@ -13,13 +13,13 @@ from worldagen.bags.streams import header_stamp_ns
 from worldagen.bags.writer import BagWriter
 from worldagen.cli import main
 from worldagen.data.bags import BagSource
-from worldagen.kinematics import ForwardKinematics
 from worldagen.types import ActionChunk, Observation
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
 from worldagen_ros import messages
 from worldagen_ros.config import CamerasConfig, RobotConfig
 from worldagen_ros.deciders import NetworkDecider
 from worldagen_ros.inputs import SOURCES
+from worldagen_ros.robots import kinematics_of
 from worldagen_sim.demonstrations import EPISODES
 
 CHUNKS, EXPERT, WORDS = "/action_chunk", "/expert/action_chunk", "/instruction"
@@ -56,7 +56,7 @@ def live(folder: Path) -> Witness:
     ]
     told = [messages.decode_chunk(msg, robot.frame_id) for message, msg in content if message.topic == CHUNKS]
     witness = Witness({chunk.stamp_ns: chunk for chunk in told})
-    kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
+    kinematics = kinematics_of(robot)
     decider = NetworkDecider(witness, kinematics, "")  # type: ignore[arg-type]
     decider.reset(next(msg.data for message, msg in content if message.topic == WORDS))
     assembler = Assembler(decider.streams, CamerasConfig().max_skew_s)

@@ -15,7 +15,6 @@ from std_srvs.srv import Trigger
 from worldagen.bags.reader import open_bag
 from worldagen.disturbance import Disturbance
 from worldagen.errors import ConfigError
-from worldagen.kinematics import ForwardKinematics
 from worldagen_msgs.action import ExecuteInstruction, Explore
 from worldagen_msgs.msg import ActionChunk, PolicyStatus
 from worldagen_ros import qos, topics
@@ -23,9 +22,10 @@ from worldagen_ros.config import RobotConfig
 from worldagen_ros.explore_node import ExploreNode
 from worldagen_ros.policy_node import PolicyNode
 from worldagen_ros.recorder_node import RecorderNode
+from worldagen_ros.robots import kinematics_of
 
 ROBOT = RobotConfig()
-AT_HOME = ForwardKinematics(ROBOT.urdf, ROBOT.tool_frame, ROBOT.base_pose).tool_pose(JOINTS, HOME)
+AT_HOME = kinematics_of(ROBOT).tool_pose(JOINTS, HOME)
 WORDS = ["open the drawer", "push the button"]
 Result = Explore.Result
 BUSY = ("cameras.period_s:=0.5", "cameras.max_skew_s:=0.5")  # patience with a busy machine

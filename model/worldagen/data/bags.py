@@ -10,7 +10,7 @@ and `gripper_command` asked for from one instant to the next. What should have b
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -170,12 +170,8 @@ class BagSource:
     def _robot(self, bag: Bag) -> _Robot:
         """Whose joints these are: by the bag's parameters, else by our own."""
         said, reading = bag.metadata.get("parameters", {}), self._reading
-        told = said.get("robot.base_pose", "(0, 0, 0, 0, 0, 0)")
-        try:
-            base = tuple(float(number) for number in told.strip("([ ])").split(","))
-        except ValueError:
-            raise BadEpisode(f"its robot.base_pose is {told!r}; expected 6 numbers with commas between them") from None
-        key = (said.get("robot.urdf", reading.robot), said.get("robot.tool_frame", reading.tool_frame), base)
+        poses = [_pose_of(said, f"robot.{name}") for name in ("base_pose", "tool_offset")]
+        key = (said.get("robot.urdf", reading.robot), said.get("robot.tool_frame", reading.tool_frame), *poses)
         if key not in self._kinematics:
             self._kinematics[key] = ForwardKinematics(*key)
         convention = find_convention(said.get("robot.convention", reading.convention))
@@ -256,6 +252,14 @@ def _naming(name: str) -> Iterator[None]:
         yield
     except WorldAgenError as error:
         raise BadEpisode(str(error) if str(error).startswith(f"{name}: ") else f"{name}: {error}") from None
+
+
+def _pose_of(said: Mapping[str, str], name: str) -> tuple[float, ...]:
+    told = said.get(name, "(0, 0, 0, 0, 0, 0)")
+    try:
+        return tuple(float(number) for number in told.strip("([ ])").split(","))
+    except ValueError:
+        raise BadEpisode(f"its {name} is {told!r}; expected 6 numbers with commas between them") from None
 
 
 def _find(bag: Bag, name: str) -> str | None:

@@ -8,7 +8,7 @@ differs from the last one only in what is sent anew with every frame, and in its
 import atexit
 import threading
 import weakref
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +16,7 @@ import mujoco
 import numpy as np
 
 from worldagen.errors import SimulatorError
+from worldagen_sim.environment import VIEWS
 from worldagen_sim.playtable.rendering import CAMERAS
 
 MAX_GEOMS = 200
@@ -72,11 +73,13 @@ class GlRenderer:
         self._model, self._structure, self._texels = model, structure, model.tex_data.copy()
         self._cameras = {name: _fixed_camera(model, name) for name in CAMERAS}
 
-    def render(self, data: mujoco.MjData) -> dict[str, np.ndarray]:
-        """Pictures of a state after mj_forward: name -> (pixels, pixels, 3) uint8 RGB, upright."""
+    def render(self, data: mujoco.MjData, views: Collection[str] = VIEWS) -> dict[str, np.ndarray]:
+        """Pictures of a state after mj_forward: name -> (pixels, pixels, 3) uint8 RGB, upright; only those of `views`."""
         self._window.make_current()
         left, frames = 0, {}
         for name, pixels in CAMERAS.items():
+            if name not in views:
+                continue
             frames[name] = mujoco.MjrRect(left, 0, pixels, pixels)
             self._draw(data, name, frames[name], with_shadow_map=left == 0)
             left += pixels

@@ -10,11 +10,13 @@ Colours of geoms are read from the model at every picture.
 Shapes: N rays or pixels of one camera, row by row from the upper left; G geoms.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
+from worldagen_sim.environment import VIEWS
 from worldagen_sim.playtable.casting import View, camera_rays, cast_rays, corners_of, hide, stamp
 from worldagen_sim.playtable.ray_textures import RayTextures
 from worldagen_sim.playtable.rendering import CAMERAS
@@ -67,18 +69,19 @@ class RayCaster:
         self._shadows = ShadowMap(model, self._movers)
         self._backdrop: Backdrop | None = None
 
-    def render(self, data: mujoco.MjData) -> dict[str, np.ndarray]:
-        """Pictures of a state after mj_forward: name -> (pixels, pixels, 3) uint8 RGB, upright."""
+    def render(self, data: mujoco.MjData, views: Collection[str] = VIEWS) -> dict[str, np.ndarray]:
+        """Pictures of a state after mj_forward: name -> (pixels, pixels, 3) uint8 RGB, upright; only those of `views`."""
         self._colours = np.vstack([_colours_of(self._model), self._background]).astype(np.float32)  # -1 is the background
         static = self._view(data, "static")
         if self._backdrop is None:
             self._backdrop = self._find_backdrop(data, static)
         self._shadows.cast_movers(data)
-        pictures = {
-            "static": self._draw_static(data, static, self._backdrop),
-            "wrist": self._draw(data, self._view(data, "wrist")),
-        }
-        return {name: pictures[name].reshape(pixels, pixels, 3) for name, pixels in CAMERAS.items()}
+        pictures = {}
+        if "static" in views:
+            pictures["static"] = self._draw_static(data, static, self._backdrop)
+        if "wrist" in views:
+            pictures["wrist"] = self._draw(data, self._view(data, "wrist"))
+        return {name: picture.reshape(CAMERAS[name], CAMERAS[name], 3) for name, picture in pictures.items()}
 
     def close(self) -> None:
         """Nothing to free."""

@@ -9,12 +9,13 @@ import ctypes.util
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import numpy as np
 
 from worldagen.errors import SimulatorError, UnknownName
+from worldagen_sim.environment import VIEWS
 
 log = logging.getLogger(__name__)
 GL_PLATFORMS = ("egl", "osmesa")
@@ -29,8 +30,8 @@ class Renderer(Protocol):
         """Take up a new model; forget the last."""
         ...
 
-    def render(self, data: Any) -> dict[str, np.ndarray]:
-        """Pictures of a state after mj_forward: name -> (pixels, pixels, 3) uint8 RGB, upright."""
+    def render(self, data: Any, views: Collection[str] = VIEWS) -> dict[str, np.ndarray]:
+        """Pictures of a state after mj_forward: name -> (pixels, pixels, 3) uint8 RGB, upright; only those of `views`."""
         ...
 
     def close(self) -> None:
@@ -96,9 +97,9 @@ class FallingBack:
             self._renderer = _fall_back(fault)
             self._renderer.load(model)
 
-    def render(self, data: Any) -> dict[str, np.ndarray]:
+    def render(self, data: Any, views: Collection[str] = VIEWS) -> dict[str, np.ndarray]:
         """See Renderer."""
-        return self._renderer.render(data)
+        return self._renderer.render(data, views)
 
     def close(self) -> None:
         """See Renderer."""

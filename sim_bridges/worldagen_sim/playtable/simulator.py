@@ -5,7 +5,7 @@ task. Each episode has a model of its own. World frame as in scenes.py. Lengths 
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 import mujoco
@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from worldagen.conventions import CONVENTIONS, decode_actions, encode_actions
 from worldagen.errors import SimulatorError
 from worldagen.types import ROW_LENGTH
-from worldagen_sim.environment import Camera, SimState, Task, find_task
+from worldagen_sim.environment import VIEWS, Camera, SimState, Task, find_task
 from worldagen_sim.playtable.conditions import Conditions
 from worldagen_sim.playtable.draws import Draws
 from worldagen_sim.playtable.inverse_kinematics import InverseKinematics
@@ -95,6 +95,10 @@ class Playtable:
         self._closed_steps = 0 if self._opening else 2 * SETTLE_STEPS  # a block in the hand has been held for a while
         return self._begin(name)
 
+    def restore(self, task: str, scene: str, state: np.ndarray) -> SimState:
+        """Always raises SimulatorError: a seed and conditions are all that an episode begins from."""
+        raise SimulatorError("playtable cannot start from stored numbers; give a seed or conditions")
+
     def take_up(self, task: str) -> SimState:
         """Begin another task in the world as it stands; raises UnknownName.
 
@@ -127,8 +131,8 @@ class Playtable:
         self._steps += 1
         return self._state()
 
-    def render(self) -> dict[str, np.ndarray]:
-        """Pictures of the present state: static (200, 200, 3) and wrist (84, 84, 3), uint8 RGB, upright."""
+    def render(self, views: Collection[str] = VIEWS) -> dict[str, np.ndarray]:
+        """Pictures of the present state: static (200, 200, 3) and wrist (84, 84, 3), uint8 RGB, upright; those of `views`."""
         self._check_ready()
         if self._renderer is None:
             self._renderer = self._make_renderer()
@@ -136,7 +140,7 @@ class Playtable:
             write_pictures(self._model, self._unpainted)
             self._renderer.load(self._model)
             self._unpainted = None
-        return self._renderer.render(self._data)
+        return self._renderer.render(self._data, views)
 
     def close(self) -> None:
         """Free the renderer; harmless to call twice."""

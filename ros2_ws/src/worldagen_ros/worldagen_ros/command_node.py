@@ -13,7 +13,6 @@ from std_msgs.msg import Float64
 
 from worldagen.commanding import Command, Commander, CommandState
 from worldagen.errors import BadChunk, BadCommand, WorldAgenError
-from worldagen.kinematics import ForwardKinematics
 from worldagen.poses import Pose
 from worldagen_msgs.msg import ActionChunk, GripperCommand
 from worldagen_ros import messages, qos, topics
@@ -21,6 +20,7 @@ from worldagen_ros.command_pacing import PACES
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from worldagen_ros.params import read_sections
+from worldagen_ros.robots import kinematics_of
 from worldagen_ros.runtime import run_node
 
 
@@ -30,7 +30,7 @@ class CommandNode(Node):
     def __init__(self) -> None:
         super().__init__("command", automatically_declare_parameters_from_overrides=True)
         self.timing, self.robot, self.config = read_sections(self, DeploymentConfig(), ("timing", "robot", "command"))
-        self.kinematics = ForwardKinematics(self.robot.urdf, self.robot.tool_frame, self.robot.base_pose)
+        self.kinematics = kinematics_of(self.robot)
         self.commander = Commander(self.config.limits, self.config.blend_rows, self.config.max_chunk_age_s)
         self.measured: Pose | None = None
         self.state_ns = 0  # stamp of the newest joint states

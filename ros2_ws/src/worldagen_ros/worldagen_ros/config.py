@@ -49,6 +49,9 @@ class RobotConfig:
     base_pose: tuple[float, ...] = setting(
         (-0.34, -0.46, 0.24, 0.0, 0.0, 0.0), "robot base in frame_id: x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z)"
     )
+    tool_offset: tuple[float, ...] = setting(
+        (0.0,) * 6, "where on that frame the pose is measured: x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z)"
+    )
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,10 @@ class SimConfig:
     """The simulator that stands in for robot and cameras."""
 
     environment: str = setting("playtable", "name of a simulator (see worldagen_sim/environment.py)")
+    options: str = setting(
+        "",
+        "what this simulator is given besides, KEY=VALUE with semicolons between: docs/simulators.md",
+    )
     renderer: str = setting(
         "auto", "auto: GL when there is any, else ray casting", choices=("auto", "egl", "osmesa", "raycast")
     )

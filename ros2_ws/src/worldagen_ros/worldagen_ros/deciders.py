@@ -20,6 +20,7 @@ from worldagen.kinematics import ForwardKinematics
 from worldagen.robot_state import RobotState
 from worldagen.types import ActionChunk, Observation
 from worldagen_ros.config import PolicyConfig, RobotConfig
+from worldagen_ros.robots import kinematics_of
 from worldagen_ros.topics import CAMERA_TOPICS
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
     require_drivable(session.network.config, session.conventions, robot, source)
     if policy.adapter:
         session.load_adapter(Path(policy.adapter), "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else "")
-    kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
+    kinematics = kinematics_of(robot)
     return NetworkDecider(session, kinematics, source)
 
 

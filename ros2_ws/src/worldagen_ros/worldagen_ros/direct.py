@@ -14,12 +14,12 @@ from worldagen.assembly import SampleSet
 from worldagen.commanding import Commander
 from worldagen.deciding import Decider
 from worldagen.disturbance import Disturbance
-from worldagen.kinematics import ForwardKinematics
 from worldagen.poses import Pose
 from worldagen_ros import messages, topics
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.inputs import SOURCES
 from worldagen_ros.instants import chunk_messages, picture_messages, state_messages
+from worldagen_ros.robots import kinematics_of
 from worldagen_sim.episode import Episodes, Status
 
 Say = Callable[[str, Any, int], None]  # relative topic, message, stamp in nanoseconds
@@ -31,7 +31,7 @@ class DirectStack:
     def __init__(self, config: DeploymentConfig, episodes: Episodes, decider: Decider) -> None:
         robot = config.robot
         self._config, self._episodes, self._decider = config, episodes, decider
-        self._kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
+        self._kinematics = kinematics_of(robot)
         self._period_s = episodes.environment.convention.period_s
 
     def play(

@@ -42,7 +42,7 @@ class DirectPlayer:
         self._config = config
         # The network first: torch's compiler crashes when it is loaded after an OpenGL driver with an LLVM of its own.
         decider = DECIDERS[config.policy.kind](config.policy, config.robot)
-        self._episodes = Episodes(make_environment(config.sim.environment, renderer=config.sim.renderer))
+        self._episodes = Episodes(make_environment(config.sim.environment, config.sim.renderer, config.sim.options))
         self._stack = DirectStack(config, self._episodes, decider)
 
     def play(self, trial: Trial) -> Result:

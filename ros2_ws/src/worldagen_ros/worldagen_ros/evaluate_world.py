@@ -45,7 +45,7 @@ class WorldMeter:
         torch.set_num_threads(config.policy.threads)
         self._config = config
         self._network, self._conventions = load_checkpoint(Path(config.policy.checkpoint))  # before OpenGL; see DirectPlayer
-        self._environment = make_environment(config.sim.environment, renderer=config.sim.renderer)
+        self._environment = make_environment(config.sim.environment, config.sim.renderer, config.sim.options)
 
     def measure(self, trial: Trial) -> Measured:
         """Play an expert episode and compare. Raises WorldAgenError."""

@@ -23,7 +23,6 @@ from worldagen.deciding import Decider
 from worldagen.disturbance import make_disturbance
 from worldagen.errors import BagError, DiskFull, WorldAgenError
 from worldagen.exploring import EnvelopeWatch, Exploration, ExplorationReport, Progress, Reason, Rollout, Sample, plan_rollouts
-from worldagen.kinematics import ForwardKinematics
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
@@ -31,6 +30,7 @@ from worldagen_ros.definitions import topic_of
 from worldagen_ros.direct import DirectStack
 from worldagen_ros.explore_metadata import exploration_metadata
 from worldagen_ros.recorded import contract_of_deployment, recorded_of
+from worldagen_ros.robots import kinematics_of
 from worldagen_sim.environment import Environment, make_environment
 from worldagen_sim.episode import Episodes, Status
 from worldagen_sim.exploring import task_of
@@ -86,10 +86,10 @@ class _Explorer:
         # The network first: torch's compiler crashes when it is loaded after an OpenGL driver with an LLVM of its own.
         decider = decider or DECIDERS[config.policy.kind](config.policy, config.robot)
         self._ours = environment is None
-        self._environment = environment or make_environment(config.sim.environment, renderer=config.sim.renderer)
+        self._environment = environment or make_environment(config.sim.environment, config.sim.renderer, config.sim.options)
         self._episodes = Episodes(self._environment, ends_on_success=False)
         self._stack = DirectStack(config, self._episodes, decider)
-        self._kinematics = ForwardKinematics(config.robot.urdf, config.robot.tool_frame, config.robot.base_pose)
+        self._kinematics = kinematics_of(config.robot)
         self._watch = EnvelopeWatch(config.explore.envelope)
         self._limit_s = asked.time_limit_s or config.explore.envelope.time_limit_s
         self._guard = DiskGuard(bag, config.recorder.floor_mib * MIB)

@@ -98,7 +98,7 @@ class ExploreNode(Node):
         self.require_sense()
         # To ask for tasks and words; it draws nothing.
         sim = self.deployment.sim
-        self.environment: Environment | None = make_environment(sim.environment, renderer="raycast") if simulated else None
+        self.environment: Environment | None = make_environment(sim.environment, "raycast", sim.options) if simulated else None
         self.run: Run | None = None
         self.telling: Story | None = None  # the story under way, or its closing
         self.execution: Any = None  # future of the goal that was sent to the policy

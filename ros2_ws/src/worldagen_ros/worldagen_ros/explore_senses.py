@@ -11,12 +11,12 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from worldagen.errors import WorldAgenError
 from worldagen.exploring import Breach, EnvelopeWatch, Sample
-from worldagen.kinematics import ForwardKinematics
 from worldagen.poses import Pose
 from worldagen_msgs.msg import ActionChunk, GripperCommand, TaskState
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.config import CamerasConfig, ExploreConfig, RobotConfig
 from worldagen_ros.diagnostics import ERROR
+from worldagen_ros.robots import kinematics_of
 
 STREAMS = ("joint_states", *topics.CAMERA_TOPICS)
 RECORDING_STOPPED = "recorder: recording"  # the status of the recorder that says so, at the end of its name
@@ -34,7 +34,7 @@ class Senses:
         on_breach: Callable[[Breach], None],
     ) -> None:
         self._node, self._on_breach = node, on_breach
-        self._kinematics = ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose)
+        self._kinematics = kinematics_of(robot)
         self.watch = EnvelopeWatch(config.envelope)
         self.pose: Pose | None = None  # measured, once there were joint states
         self.state_ns = 0  # their stamp

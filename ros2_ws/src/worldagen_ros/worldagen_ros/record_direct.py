@@ -23,7 +23,7 @@ class DirectRecorder:
 
     def __init__(self, config: DeploymentConfig, request: Request) -> None:
         self._config, self._request = config, request
-        environment = make_environment(request.environment, renderer=config.sim.renderer)
+        environment = make_environment(request.environment, config.sim.renderer, config.sim.options)
         self._episodes = Episodes(environment, request.tail_steps)
         self._stack = DirectStack(config, self._episodes, DECIDERS[config.policy.kind](config.policy, config.robot))
         self._topics = demonstrating.topics_of(config)

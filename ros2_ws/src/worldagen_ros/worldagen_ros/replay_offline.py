@@ -12,6 +12,7 @@ from worldagen.replay.recorded import RecordedRun
 from worldagen.types import ActionChunk
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import NetworkDecider, make_network
+from worldagen_ros.robots import kinematics_of
 
 
 class FollowingDecider(NetworkDecider):
@@ -44,7 +45,7 @@ def ask_offline(bag: Bag, run: RecordedRun, plan: Plan, config: DeploymentConfig
     robot = config.robot
     live = make_network(config.policy, robot)
     assert isinstance(live, NetworkDecider)
-    decider = FollowingDecider.of(live, ForwardKinematics(robot.urdf, robot.tool_frame, robot.base_pose))
+    decider = FollowingDecider.of(live, kinematics_of(robot))
     answers: list[np.ndarray | None] = []
     encoded_sets = observations(bag, run.topics, config.cameras.max_skew_s, plan.decisions)
     afresh = True

@@ -8,7 +8,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 
-from worldagen.errors import BadCommand, ConfigError, SimulatorError, WorldAgenError
+from worldagen.errors import BadCommand, ConfigError, WorldAgenError
 from worldagen_msgs.msg import GripperCommand
 from worldagen_msgs.srv import ResetSimulator
 from worldagen_ros import messages, topics
@@ -28,7 +28,7 @@ class SimNode(Node):
     def __init__(self) -> None:
         super().__init__("sim", automatically_declare_parameters_from_overrides=True)
         self.timing, self.robot, self.sim = read_sections(self, DeploymentConfig(), ("timing", "robot", "sim"))
-        environment = make_environment(self.sim.environment, renderer=self.sim.renderer)
+        environment = make_environment(self.sim.environment, self.sim.renderer, self.sim.options)
         self.episodes = Episodes(environment, self.sim.tail_steps, self.sim.ends_on_success)
         kept = self.episodes.environment.convention.name
         if kept != self.robot.convention:
@@ -83,8 +83,8 @@ class SimNode(Node):
         task, steps = request.task or asked.task, request.max_steps or self.sim.max_steps
         try:
             if request.state:
-                raise SimulatorError(f"{self.sim.environment} cannot start from stored numbers; give a seed or conditions")
-            if request.keep_world:
+                self.episodes.restore(task, request.scene or asked.scene, np.array(request.state), steps, request.instruction)
+            elif request.keep_world:
                 self.episodes.take_up(task, steps, request.instruction)
             else:
                 conditions = messages.decode_conditions(request.conditions)

@@ -88,7 +88,7 @@ def deployment_of(args: argparse.Namespace) -> DeploymentConfig:
 def asked_of(args: argparse.Namespace, config: DeploymentConfig) -> Exploration:
     """The request. Raises ExplorationError for what makes no sense, UnknownName for a scene that does not exist."""
     listed = [words.strip() for words in (args.instructions or config.explore.instructions).split(";") if words.strip()]
-    environment = make_environment(config.sim.environment, renderer="raycast")  # to ask for names; draws nothing
+    environment = make_environment(config.sim.environment, "raycast", config.sim.options)  # to ask for names; draws nothing
     try:
         environment.reset(config.sim.task, config.sim.scene, 0)
         words = tuple(listed) or plain_instructions(environment)
