@@ -134,7 +134,7 @@ def make_environment(name: str, renderer: str = "auto", options: str = "") -> En
 
 
 def parse_options(text: str, name: str, known: Collection[str]) -> dict[str, Any]:
-    """ "scene=A; size=128" -> {"scene": "A", "size": 128}; values as in YAML. Raises ConfigError for a key that is not known."""
+    """ "scene=A; size=128" -> {"scene": "A", "size": 128}; values as in YAML. Raises ConfigError for unknown keys."""
     options: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         key, equals, value = part.partition("=")

@@ -94,7 +94,7 @@ class BagSource:
             Rule.parse(rule)  # a wrong one is refused here, not with every episode
         bags = sorted(found.parent for found in path.rglob(metadata_file.NAME))
         self._bags = {str(bag.relative_to(path)) if bag != path else path.resolve().name: bag for bag in bags}
-        self._kinematics: dict[tuple[str, str, tuple[float, ...]], ForwardKinematics] = {}
+        self._kinematics: dict[tuple[Any, ...], ForwardKinematics] = {}
         self._read: tuple[Path, _Robot, _Streams] | None = None  # the bag read last; its episodes are asked for in turn
 
     def fingerprint(self) -> str:
