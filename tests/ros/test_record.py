@@ -79,7 +79,7 @@ def test_a_bag_holds_what_its_contract_says_and_who_it_is(direct):
     for folder in bags_in(direct):
         assert not [finding for finding in check_bag(folder) if finding.level.name != "OK"]
         episode = open_bag(folder).metadata[EPISODE]
-        assert (episode["scene"], episode["seed"], episode["success"]) == ("D", "3", "true")
+        assert (episode["scene"], int(episode["seed"]) % 2000, episode["success"]) == ("D", 3, "true")
         assert json.loads(episode["conditions"])["drawer"] in ("open", "closed")
 
 

@@ -20,6 +20,7 @@ from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.inputs import SOURCES
 from worldagen_ros.instants import chunk_messages, picture_messages, state_messages
 from worldagen_ros.robots import kinematics_of
+from worldagen_sim.environment import VIEWS
 from worldagen_sim.episode import Episodes, Status
 
 Say = Callable[[str, Any, int], None]  # relative topic, message, stamp in nanoseconds
@@ -52,6 +53,9 @@ class DirectStack:
         command = config.command
         commander = Commander(command.limits, command.blend_rows, command.max_chunk_age_s)
         base_ns = begin_ns - episodes.state.time_ns
+        looks_at = {f"{view}_camera": view for view in VIEWS}
+        wanted = [view for stream, view in looks_at.items() if stream in self._decider.streams]
+        views = VIEWS if config.sim.every_picture else wanted  # a recording wants them all
         self._decider.reset(episodes.assignment.instruction, disturbance)
         say(topics.INSTRUCTION, String(data=episodes.assignment.instruction), begin_ns)
         while True:
@@ -62,8 +66,8 @@ class DirectStack:
                 return
             running = episodes.status is Status.RUNNING
             shown = config.sim.every_picture or (running and not commander.has_rows)
-            if shown:
-                shows = picture_messages(episodes.environment.render(), episodes.environment.cameras, now_ns)
+            if shown and views:
+                shows = picture_messages(episodes.environment.render(views), episodes.environment.cameras, now_ns)
                 _say_all(shows, say, now_ns)
                 spoken |= shows
             if not commander.has_rows and shown:

@@ -74,7 +74,8 @@ class SimNode(Node):
 
     def show(self, stamp_ns: int, with_pictures: bool) -> None:
         """Publish the present instant."""
-        pictures = self.episodes.environment.render() if with_pictures else {}
+        views = self.outputs.watched if with_pictures else ()
+        pictures = self.episodes.environment.render(views) if views else {}
         self.outputs.publish_state(self.episodes, stamp_ns)
         self.outputs.publish_pictures(self.episodes, pictures, stamp_ns)
 

@@ -10,6 +10,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from worldagen_msgs.msg import TaskState
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.instants import picture_messages, state_messages
+from worldagen_sim.environment import VIEWS
 from worldagen_sim.episode import Episodes
 
 
@@ -23,6 +24,13 @@ class SimOutputs:
         kinds |= {topic: (CameraInfo, qos.images_out(period_s)) for topic in topics.CAMERA_INFO_TOPICS.values()}
         kinds |= {topic: (Image, qos.images_out(period_s)) for topic in topics.CAMERA_TOPICS.values()}
         self._publishers = {topic: node.create_publisher(kind, topic, quality) for topic, (kind, quality) in kinds.items()}
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The views whose pictures somebody listens to; nobody need draw the others."""
+        return tuple(
+            view for view in VIEWS if self._publishers[topics.CAMERA_TOPICS[f"{view}_camera"]].get_subscription_count()
+        )
 
     def publish_state(self, episodes: Episodes, stamp_ns: int) -> None:
         """The clock, then where the robot and its task stand."""
