@@ -133,14 +133,14 @@ def make_environment(name: str, renderer: str = "auto", options: str = "") -> En
     return build(renderer=renderer, **parse_options(options, name, known))
 
 
-def parse_options(text: str, name: str, known: Collection[str]) -> dict[str, Any]:
-    """ "scene=A; size=128" -> {"scene": "A", "size": 128}; values as in YAML. Raises ConfigError for unknown keys."""
+def parse_options(text: str, name: str, known: Collection[str] | None = None) -> dict[str, Any]:
+    """ "scene=A; size=128" -> {"scene": "A", "size": 128}; values as in YAML. known: the only keys. Raises ConfigError."""
     options: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         key, equals, value = part.partition("=")
-        if not equals or key.strip() not in known or key.strip() in options:
-            expected = f"KEY=VALUE once each, KEY one of: {', '.join(known)}" if known else "none"
-            raise ConfigError(f"sim.options: {part!r} is no option of {name}; expected {expected}")
+        if not equals or key.strip() in options or (known is not None and key.strip() not in known):
+            expected = "KEY=VALUE, each key once" + ("" if known is None else f", of: {', '.join(known) or 'none'}")
+            raise ConfigError(f"{part!r} is no option of {name}; expected {expected}")
         options[key.strip()] = yaml.safe_load(value)
     return options
 
