@@ -1,4 +1,4 @@
-"""The set-up: six steps in a fixed order, each of which leaves alone what is already right."""
+"""The set-up: six steps in a fixed order, then the simulators asked for; each leaves alone what is already right."""
 
 import sys
 from pathlib import Path

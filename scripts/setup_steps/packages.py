@@ -17,7 +17,7 @@ from setup_steps.stamps import file_digest, fingerprint
 OURS = "worldagen"
 TOOLS = ("pip", "setuptools")  # what installs the rest, so it comes first
 # Wheels only: building a package would run code that no pin covers. empy 3 and 4 exist as (pure Python) sources only.
-WHEELS_ONLY = ("--only-binary", ":all:", "--no-binary", "empy")
+FROM_SOURCE = ("empy",)
 
 
 def extras(layout: Layout) -> list[str]:
@@ -109,13 +109,22 @@ class InstallPackages:
             self._run([str(self.layout.python), "-m", "ensurepip", "--default-pip"], progress)
         self._pip([f"{tool}=={pins[tool]}" for tool in TOOLS], progress, options=())
 
+    def constraints(self) -> Sequence[str]:
+        """pip's options that hold every version."""
+        return ("--constraint", str(self.layout.constraints))
+
+    def sources(self) -> Sequence[str]:
+        """The packages that may be built."""
+        return FROM_SOURCE
+
     def _pip(self, arguments: Sequence[str], progress: Progress, options: Sequence[str] = ("--progress-bar", "raw")) -> None:
         common = ["--disable-pip-version-check", "--no-input", "--retries", "3"]
         if not disk.room_for_cache(self.layout, self.environ):
             common.append("--no-cache-dir")
-        build = ["--no-build-isolation", "--no-compile", *WHEELS_ONLY]
+        wheels_only = ("--only-binary", ":all:", "--no-binary", ",".join(self.sources()))
+        build = ["--no-build-isolation", "--no-compile", *wheels_only]
         pip = [str(self.layout.python), "-m", "pip", *common, "install", *build, *options]
-        self._run([*pip, "--constraint", str(self.layout.constraints), *arguments], progress)
+        self._run([*pip, *self.constraints(), *arguments], progress)
 
     def _run(self, command: Sequence[str], progress: Progress) -> None:
         output = PipOutput(count_installed=lambda: len(records.installed(self.layout.site_packages)))

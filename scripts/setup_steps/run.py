@@ -1,4 +1,4 @@
-"""The six steps in their order, and the one line that a failure ends with."""
+"""The six steps in their order, one more for each simulator that was asked for, and the one line that a failure ends with."""
 
 import errno
 import os
@@ -16,6 +16,7 @@ from setup_steps.machine import CheckMachine
 from setup_steps.packages import InstallPackages
 from setup_steps.problem import Problem
 from setup_steps.progress import Progress
+from setup_steps.simulators import SIMULATORS, InstallSimulator
 from setup_steps.smoke import SmokeTest
 from setup_steps.step import settle
 from setup_steps.workspace import BuildWorkspace
@@ -23,9 +24,9 @@ from setup_steps.workspace import BuildWorkspace
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def set_up(layout: Layout) -> None:
+def set_up(layout: Layout, simulators: Sequence[str] = ()) -> None:
     environ = child_environment(layout, os.environ)
-    progress = Progress(total=6)
+    progress = Progress(total=6 + len(simulators))
     started = time.monotonic()
     with exclusive(layout.root, on_wait=_say_that_we_wait) as lock:
         steps = (
@@ -35,6 +36,7 @@ def set_up(layout: Layout) -> None:
             lambda: RepairExports(layout, environ),
             lambda: BuildWorkspace(layout, environ, keep=[lock]),
             lambda: SmokeTest(layout, environ),
+            *(lambda name=name: InstallSimulator(layout, environ, SIMULATORS[name]) for name in simulators),
         )
         for number, make_step in enumerate(steps, start=1):
             step = make_step()
@@ -43,13 +45,24 @@ def set_up(layout: Layout) -> None:
     print(f"set up in {time.monotonic() - started:.1f} s; enter with: . scripts/activate", flush=True)
 
 
+def wanted_simulators(arguments: Sequence[str]) -> list[str]:
+    """["--with", "libero"] -> ["libero"], each once. Raises Problem for whatever else was given."""
+    names, rest = [], list(arguments)
+    while rest:
+        option = rest.pop(0)
+        name = rest.pop(0) if rest else ""
+        if option != "--with" or name not in SIMULATORS:
+            choices = " and ".join(f"--with {name}" for name in SIMULATORS)
+            raise Problem(f"the arguments it takes are {choices}, but it was given {' '.join(arguments)}")
+        names.append(name)
+    return list(dict.fromkeys(names))
+
+
 def main(arguments: Sequence[str]) -> int:
-    if arguments:
-        return _fail(f"it takes no arguments, but was given {' '.join(arguments)}")
     signal.signal(signal.SIGTERM, _interrupt)
     layout = read_layout(ROOT, os.environ)
     try:
-        set_up(layout)
+        set_up(layout, wanted_simulators(arguments))
     except Problem as problem:
         return _fail(str(problem))
     except KeyboardInterrupt:

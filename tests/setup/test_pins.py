@@ -12,10 +12,11 @@ from setup_steps.packages import extras, packaging_part
 from setup_steps.records import normalise, read_pins
 
 CONSTRAINTS = [ROOT / "constraints.txt", ROOT / "requirements" / "constraints-distribution.txt"]
+SIMULATORS = [ROOT / "requirements" / f"{name}.txt" for name in ("libero", "calvin")]
 PIN = re.compile(r"[a-z0-9][a-z0-9._-]*==[0-9][^\s;]*( ; .+)?")
 
 
-@pytest.mark.parametrize("path", CONSTRAINTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CONSTRAINTS + SIMULATORS, ids=lambda path: path.name)
 def test_each_line_is_one_name_and_one_version(path):
     odd = [line for line in path.read_text().splitlines() if not PIN.fullmatch(line)]
     assert odd == []
