@@ -24,9 +24,19 @@ def test_scripts_can_be_run_and_activate_cannot(script):
     assert not os.access(ROOT / "scripts" / "activate", os.X_OK) or os.geteuid() == 0
 
 
-def test_continuous_integration_calls_scripts_test_and_nothing_else():
-    lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
-    assert lines == ['exec "$(dirname "$0")/../scripts/test"']
+def test_continuous_integration_calls_scripts_test_and_nothing_else(tmp_path):
+    """With the one variable that says where LIBERO's assets are, when they stand beside the checkout."""
+    for folder in ("checkout/.ci", "checkout/scripts", "shared/libero-assets/assets"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / "checkout/.ci/run")
+    stand_in = tmp_path / "checkout/scripts/test"
+    stand_in.write_text('#!/bin/sh\necho "$0 with $# arguments, assets: $WORLDAGEN_LIBERO_ASSETS"\n')
+    stand_in.chmod(0o755)
+    for assets in (f"{tmp_path}/checkout/../shared/libero-assets/assets", ""):
+        run = subprocess.run([tmp_path / "checkout/.ci/run"], env={"PATH": os.defpath}, capture_output=True, text=True)
+        assert run.stdout == f"{stand_in} with 0 arguments, assets: {assets}\n" and run.returncode == 0
+        shutil.rmtree(tmp_path / "shared")
+        (tmp_path / "shared").mkdir()
 
 
 def test_a_setup_started_inside_the_environment_forgets_it(layout):
