@@ -1,7 +1,8 @@
 """From chunks to commanded poses: what the command node does, without ROS.
 
 Chunk and measured poses in, one limited command per tick out, or the reason why nothing may be commanded. The commanded pose
-integrates the rows and is seated on the measured pose when a run begins; when rows run out it stays where it is (hold).
+integrates the rows and is seated on the measured pose when a run begins; when rows run out it stays where it is (hold). Rows of
+a convention in FROM_MEASURED move the measured pose instead, each one anew.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from enum import Enum
 import numpy as np
 
 from worldagen.chunking import ChunkPlayer
+from worldagen.conventions import FROM_MEASURED
 from worldagen.errors import BadChunk, BadCommand
 from worldagen.limits import LimitsConfig, limit_step
 from worldagen.poses import Pose
@@ -27,7 +29,7 @@ class CommandState(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Command:
-    """One tick's command. pose: commanded tool pose; motion: (6,) from the previous commanded pose; opening: 0..1."""
+    """One tick's command. pose: commanded tool pose; motion: (6,) from the pose that its row moved; opening: 0..1."""
 
     pose: Pose
     motion: np.ndarray
@@ -44,6 +46,7 @@ class Commander:
         self._max_chunk_age_ns = round(max_chunk_age_s * 1e9)
         self._target: Pose | None = None
         self._opening = 1.0
+        self._from_measured = False
         self.state = CommandState.READY
         self.period_s = 0.0
         self.speed_scale = 1.0  # share of each row's motion that is made
@@ -60,6 +63,7 @@ class Commander:
             raise BadChunk(f"chunk {chunk.sequence} is {age_s:.2f} s old; allowed: {self._max_chunk_age_ns * 1e-9:g} s")
         self._player.offer(chunk)
         self.period_s = chunk.period_s
+        self._from_measured = chunk.convention in FROM_MEASURED
 
     def scale_speed(self, scale: float) -> None:
         """Make only this share of each row's motion from now on, 0 to 1; at 0 the arm and the gripper stay as they are.
@@ -95,7 +99,7 @@ class Commander:
             command = self.hold(measured)
             self.state = CommandState.STOPPED
             return command
-        before = self._target or measured
+        before = measured if self._from_measured else self._target or measured
         self._target, met = limit_step(played.row, before, measured, self._limits, self.speed_scale)
         self._opening = float(np.clip(played.row[6], 0.0, 1.0))
         self.state = CommandState.RUNNING

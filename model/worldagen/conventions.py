@@ -41,6 +41,10 @@ CONVENTIONS = {
 }
 
 
+# Whose actions count from where the tool is, not from where it was last sent: OSC_POSE seats its goal anew with every action.
+FROM_MEASURED = frozenset({"libero"})
+
+
 def find_convention(name: str) -> Convention:
     """The convention of that name; raises UnknownName with the list of those that exist."""
     if name not in CONVENTIONS:

@@ -16,7 +16,7 @@ class LimitsConfig:
     """Bounds below the policy. The defaults let CALVIN's full scale pass: 0.02 m and 0.05 rad on each axis, at 30 Hz."""
 
     max_step_m: float = setting(0.035, "longest translation of one row, m", low=0.0, high=0.1)
-    max_step_rad: float = setting(0.0875, "largest rotation of one row, rad", low=0.0, high=0.5)
+    max_step_rad: float = setting(0.0875, "largest rotation of one row, rad", low=0.0, high=1.0)
     max_lead_m: float = setting(0.1, "farthest the commanded pose may be from the measured one, m", low=0.001, high=1.0)
     max_lead_rad: float = setting(0.5, "largest angle between commanded and measured pose, rad", low=0.01, high=3.0)
     workspace_low_m: tuple[float, ...] = setting((-0.6, -0.6, 0.0), "lowest x, y, z of the tool in the base frame, m")

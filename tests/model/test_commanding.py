@@ -1,5 +1,7 @@
 """The commanded pose moves with the rows, holds without them, and is forgotten with the robot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,14 @@ def test_rows_add_to_the_commanded_pose_and_then_it_holds(commander):
     assert positions == pytest.approx([0.11, 0.12, 0.12, 0.12])
     assert commander.state is CommandState.HOLD
     assert commander.tick(5, HERE).motion.tolist() == [0.0] * 6
+
+
+def test_rows_of_libero_count_from_where_the_tool_is(commander):
+    commander.offer(replace(chunk(), convention="libero"), now_ns=0)
+    behind = Pose(HERE.position + [0.002, 0.0, 0.0], HERE.quaternion)  # the arm has not come as far as it was sent
+    commands = [commander.tick(tick, measured) for tick, measured in enumerate((HERE, behind, behind))]
+    assert [command.pose.position[0] for command in commands] == pytest.approx([0.11, 0.112, 0.112])
+    assert [command.motion[0] for command in commands] == pytest.approx([0.01, 0.01, 0.0])
 
 
 def test_an_old_chunk_is_refused(commander):
