@@ -31,6 +31,16 @@ def test_the_base_pose_moves_and_turns_the_tool():
     assert np.sin(turned[5] - at_origin[5]) == pytest.approx(1.0)
 
 
+def test_a_mount_is_a_base_pose_that_comes_with_the_joints():
+    mounted, mount = ForwardKinematics("panda_on_mount", "panda_hand_tcp"), ("panda_mount_z", "panda_mount_x", "panda_mount_y")
+    moved = mounted.tool_pose((*ARM, *mount), (*READY, 0.912, -0.66, 0.1))
+    fixed = ForwardKinematics("panda", "panda_hand_tcp", (-0.66, 0.1, 0.912, 0.0, 0.0, 0.0))
+    assert moved == pytest.approx(fixed.tool_pose((*ARM, *mount), (*READY, 0.912, -0.66, 0.1)))  # which ignores a mount
+    assert mounted.gripper_opening(("panda_finger_joint1", "panda_mount_x"), (0.04, 0.0)) == 1.0
+    with pytest.raises(BadObservation, match="lacks panda_mount_x, panda_mount_y, panda_mount_z"):
+        mounted.tool_pose(ARM, READY)
+
+
 def test_missing_joints_are_named():
     with pytest.raises(BadObservation, match="lacks panda_joint2, panda_joint7"):
         ForwardKinematics("panda", "panda_hand_tcp").tool_pose(
