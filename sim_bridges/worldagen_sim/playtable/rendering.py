@@ -48,18 +48,25 @@ def choose_renderer(wanted: str) -> Callable[[], Renderer]:
         raise UnknownName("playtable renderer", wanted, RENDERERS)
     if wanted == "raycast":
         return make_ray_caster
-    faults = []
-    for platform in _platforms_to_try() if wanted == "auto" else (wanted,):
-        fault = _fault_of_platform(platform)
-        if fault is None:
-            os.environ["MUJOCO_GL"] = os.environ["PYOPENGL_PLATFORM"] = platform
-            return lambda: _make_gl(platform, may_fall_back=wanted == "auto")
-        faults.append(f"{platform}: {fault}")
-    reason = "; ".join(faults) or f"MUJOCO_GL is {os.environ['MUJOCO_GL']!r}"
+    platform, reason = find_gl_platform(wanted)
+    if platform:
+        os.environ["MUJOCO_GL"] = os.environ["PYOPENGL_PLATFORM"] = platform
+        return lambda: _make_gl(platform, may_fall_back=wanted == "auto")
     if wanted != "auto":
         raise SimulatorError(f"no OpenGL for the playtable ({reason}); choose the renderer raycast, or auto")
     log.warning("playtable draws its pictures by ray casting, without OpenGL (%s)", reason)
     return make_ray_caster
+
+
+def find_gl_platform(wanted: str) -> tuple[str, str]:
+    """The first OpenGL platform that works here, of all for "auto", or "" and why there is none."""
+    faults = []
+    for platform in _platforms_to_try() if wanted == "auto" else (wanted,):
+        fault = _fault_of_platform(platform)
+        if fault is None:
+            return platform, ""
+        faults.append(f"{platform}: {fault}")
+    return "", "; ".join(faults) or f"MUJOCO_GL is {os.environ['MUJOCO_GL']!r}"
 
 
 def make_ray_caster() -> Renderer:
