@@ -41,7 +41,7 @@ def test_rows_add_to_the_commanded_pose_and_then_it_holds(commander):
 
 def test_rows_of_libero_count_from_where_the_tool_is(commander):
     commander.offer(replace(chunk(), convention="libero"), now_ns=0)
-    behind = Pose(HERE.position + [0.002, 0.0, 0.0], HERE.quaternion)  # the arm has not come as far as it was sent
+    behind = Pose(HERE.position + np.array([0.002, 0.0, 0.0]), HERE.quaternion)  # the arm has not come as far as it was sent
     commands = [commander.tick(tick, measured) for tick, measured in enumerate((HERE, behind, behind))]
     assert [command.pose.position[0] for command in commands] == pytest.approx([0.11, 0.112, 0.112])
     assert [command.motion[0] for command in commands] == pytest.approx([0.01, 0.01, 0.0])
