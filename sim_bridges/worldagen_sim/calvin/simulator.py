@@ -196,7 +196,7 @@ def start_conditions(task: str, seed: int, given: Conditions | None) -> Conditio
         choices = possible or initial_conditions()
         return choices[int(np.random.default_rng(seed).integers(len(choices)))]
     conditions = checked(given)
-    if possible and conditions not in possible:
+    if conditions not in possible:
         told = ", ".join(f"{name} {value}" for name, value in conditions.items())
         raise SimulatorError(f"{task} cannot be done from these conditions: {told}")
     return conditions

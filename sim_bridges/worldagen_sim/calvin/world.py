@@ -70,11 +70,16 @@ class World:
         return np.asarray(state["robot_obs"], np.float64), np.asarray(state["scene_obs"], np.float64)
 
     def joints(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions and velocities (9,) of the seven joints of the arm and the two fingers, rad and m."""
+        """Positions and velocities (9,) of the seven joints of the arm and the two fingers, rad and m.
+
+        Of the instant of the tool pose in robot_obs: PyBullet tells links as they were before the last physics step and
+        joints as they are after it, and a moving arm would be elsewhere by millimetres.
+        """
         robot = self._table.robot
         joints = [*robot.arm_joint_ids, *robot.gripper_joint_ids]
         states = self._table.p.getJointStates(robot.robot_uid, joints, physicsClientId=self._table.cid)
-        return np.array([state[0] for state in states]), np.array([state[1] for state in states])
+        positions, velocities = (np.array([state[index] for state in states]) for index in (0, 1))
+        return positions - velocities / self._config.env.bullet_time_step, velocities
 
     @property
     def target_pose(self) -> np.ndarray:
