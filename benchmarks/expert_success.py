@@ -20,9 +20,11 @@ from statistics import median
 
 from record import write_result
 
+from worldagen_sim.chains import score_chains
 from worldagen_sim.environment import make_environment
+from worldagen_sim.evaluation import STEPS_PER_TASK
 from worldagen_sim.experts import DEMONSTRATOR, STEADY
-from worldagen_sim.playtable.chains import STEPS_PER_TASK, draw_chain, score_chains
+from worldagen_sim.playtable.chains import draw_chain
 from worldagen_sim.playtable.tasks import RULES
 from worldagen_sim.rollout import ExpertActor, play_chain, play_episode
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from worldagen_sim.evaluation_page import STYLE
+from worldagen_sim.evaluation_page import STYLE, page_of
 
 MORE_STYLE = """
 .accepted { color: #1c7a3e; } .rejected { color: #b3261e; }
@@ -38,17 +38,11 @@ def draw_page(report: Mapping[str, Any], predictions_png: bytes) -> str:
         f'<img alt="what base and adapter expected" src="data:image/png;base64,{b64encode(predictions_png).decode()}">',
         "<h2>Training</h2>",
         _curve(adapter["training"]["losses"]),
-        _comparison(report["comparison"]),
+        draw_success_tables(report["comparison"], "Success before and after, on the same episodes"),
         "<h2>Time and origin</h2>",
         _origin(report),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}{MORE_STYLE}</style></head>\n<body>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</body></html>\n"
-    )
+    return page_of(title, STYLE + MORE_STYLE, parts)
 
 
 def told_difference(one: Mapping[str, Any], as_share: bool = True) -> str:
@@ -133,10 +127,11 @@ def _curve(losses: Sequence[float]) -> str:
     )
 
 
-def _comparison(compared: Mapping[str, Any]) -> str:
+def draw_success_tables(compared: Mapping[str, Any], heading: str) -> str:
+    """What paired.compare_evaluations tells, HTML; nothing for nothing."""
     if not compared:
         return ""
-    parts = ["<h2>Success before and after, on the same episodes</h2>"]
+    parts = [f"<h2>{heading}</h2>"]
     if "chains" in compared:
         parts.append(
             f"<p>Chains of five, tasks in a row: {told_difference(compared['chains'], as_share=False)}. "

@@ -77,6 +77,7 @@ class Environment(Protocol):
     cameras: Mapping[str, Camera]  # of "static" and "wrist"
     convention: Convention  # its control period and full scale of one action
     conditions: Mapping[str, str]  # what was open, on, or where at the last reset, in the simulator's own words
+    caveat: str  # why results in it are no benchmark's, such as stand-ins for its assets; "" for no reason
 
     def reset(self, task: str, scene: str, seed: int, conditions: Mapping[str, str] | None = None) -> SimState:
         """Begin an episode; the same arguments always give the same state.
@@ -119,6 +120,8 @@ ENVIRONMENTS = {
     "gymnasium": "worldagen_sim.gymnasium_bridge:make_gymnasium",
 }
 
+DISTURBANCES = ("noise", "delay")  # options of every simulator: worldagen_sim/disturbed.py
+
 
 def make_environment(name: str, renderer: str = "auto", options: str = "") -> Environment:
     """Build the simulator of that name. renderer: see RENDERERS. options: "KEY=VALUE; ...", what its factory takes besides.
@@ -130,7 +133,14 @@ def make_environment(name: str, renderer: str = "auto", options: str = "") -> En
     module, factory = ENVIRONMENTS[name].split(":")
     build: Callable[..., Environment] = getattr(import_module(module), factory)
     known = [option for option in signature(build).parameters if option != "renderer"]
-    return build(renderer=renderer, **parse_options(options, name, known))
+    given = parse_options(options, name, [*known, *DISTURBANCES])
+    disturbances = {key: given.pop(key) for key in DISTURBANCES if key in given}
+    environment = build(renderer=renderer, **given)
+    if not disturbances:
+        return environment
+    from worldagen_sim.disturbed import Disturbed  # which needs this module
+
+    return Disturbed(environment, **disturbances)
 
 
 def parse_options(text: str, name: str, known: Collection[str] | None = None) -> dict[str, Any]:

@@ -13,24 +13,28 @@ two. Scenes share them, so that a scene and a disturbed one can be compared in p
 demonstrations: nothing that was trained on is met again.
 """
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from worldagen.errors import EvaluationError, UnknownName
 from worldagen.picture_errors import ErrorSum, report_errors
+from worldagen_sim.chains import draw_chain, score_chains
 from worldagen_sim.claimed_folder import claim_folder
 from worldagen_sim.demonstrations import draw_words
 from worldagen_sim.environment import Environment, Task, find_task
 from worldagen_sim.journal import Journal
-from worldagen_sim.playtable.chains import STEPS_PER_TASK, draw_chain, score_chains
 from worldagen_sim.scores import Tried, score_tasks
 
 REQUEST, EPISODES, EXPERTS, REPORT = "evaluation.json", "episodes.jsonl", "expert_episodes.jsonl", "report.json"
 PHRASINGS = ("training", "held-out", "plain")
 FIRST_SEED = 500_000
 SEEDS_PER_TASK = 1_000
+STEPS_PER_TASK = 360
+TIMINGS = ("lockstep", "realtime")
 TASK, CHAIN, EXPERT = "task", "chain", "expert"
 
 
@@ -42,7 +46,8 @@ class EvaluationRequest:
     `seed` for the first of the environment's tasks. held_out_episodes: with held-out words, on the first of the same seeds.
     chains: of five tasks, in each scene, with training words. expert_episodes: of each task in each scene, for the world
     model's error. max_steps: of each task. history: see worldagen/history.py. via: "direct", or "ros" through the nodes,
-    which gives the same.
+    which gives the same. deployment: which nodes. options: of the simulator. protocol: name of the benchmark this is, "" for
+    none. timing: "lockstep", or "realtime": the simulator goes on while the policy thinks, through the nodes only.
     """
 
     environment: str = "playtable"
@@ -58,6 +63,10 @@ class EvaluationRequest:
     renderer: str = "auto"
     history: str = "aligned"
     via: str = "direct"
+    deployment: str = "sim_network"
+    options: str = ""
+    protocol: str = ""
+    timing: str = "lockstep"
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class Leg:
     """How one task of a trial ended.
 
     decisions: chunks that were asked for; chunks: digest of all their rows, so that two runs can be compared to the last bit.
-    detail: what went wrong in the simulator, "" for nothing.
+    detail: what went wrong in the simulator, "" for nothing. thinking_s: median time of a decision, wall seconds.
     """
 
     success: bool
@@ -94,6 +103,7 @@ class Leg:
     decisions: int
     chunks: str
     detail: str = ""
+    thinking_s: float = field(default=0.0, compare=False)  # two runs are the same whatever they took
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,10 @@ def check_request(request: EvaluationRequest, environment: Environment) -> None:
         )
     if max(request.episodes, request.held_out_episodes, request.expert_episodes) > SEEDS_PER_TASK:
         raise EvaluationError(f"more than {SEEDS_PER_TASK} episodes of a task in a scene; evaluate again from another --seed")
+    if request.timing not in TIMINGS:
+        raise UnknownName("timing", request.timing, TIMINGS)
+    if request.timing == "realtime" and request.via != "ros":
+        raise EvaluationError("in real time only the nodes play: give --via ros, or the timing lockstep")
     if request.phrasings not in PHRASINGS:
         raise UnknownName("kind of phrasings", request.phrasings, PHRASINGS)
     tasks = tasks_of(request, environment)
@@ -154,7 +168,7 @@ def trials_of(request: EvaluationRequest, environment: Environment) -> Iterator[
                     words = _words(find_task(environment, name), phrasings, seed)
                     yield Trial(TASK, phrasings, scene, seed, (name,), (words,))
     for seed in range(request.seed, request.seed + request.chains):
-        chain = draw_chain(seed)
+        chain = draw_chain(environment.name, seed)
         words = tuple(_words(find_task(environment, name), "training", seed) for name in chain.tasks)
         for scene in request.scenes:
             yield Trial(CHAIN, "training", scene, seed, chain.tasks, words, tuple(chain.conditions.items()))
@@ -231,6 +245,7 @@ class Evaluation:
         ended = self.ended
         steps = sum(leg.steps for _, result in ended for leg in result.legs)
         seconds = sum(result.seconds for _, result in ended)
+        thinking = [leg.thinking_s for _, result in ended for leg in result.legs if leg.decisions]
         return {
             "tasks": self._task_scores(ended),
             "chains": self._chain_scores(ended),
@@ -239,6 +254,7 @@ class Evaluation:
                 "control_steps": steps,
                 "seconds": seconds,
                 "control_steps_per_second_and_process": steps / seconds if seconds else 0.0,
+                "decision_ms_median": 1e3 * median(thinking) if thinking else 0.0,
             },
         }
 
@@ -261,6 +277,22 @@ class Evaluation:
             if (some := [in_a_row for place, in_a_row in rows if place == scene])
         }
         return {"all": asdict(score_chains([in_a_row for _, in_a_row in rows])), "scenes": by_scene}
+
+
+def read_ended(folder: Path) -> tuple[dict[str, Any], list[tuple[Trial, Result]]]:
+    """What an evaluation's folder was asked for, and what has ended in it. Raises EvaluationError for any other folder."""
+    try:
+        asked = json.loads((folder / REQUEST).read_text("utf-8"))["request"]
+        lines = Journal(folder / EPISODES).lines
+    except (OSError, ValueError, KeyError) as error:
+        raise EvaluationError(f"{folder} holds no evaluation that can be read ({error}); give the folder of a run") from None
+    return asked, [(_trial(line), _result(line)) for line in lines]
+
+
+def _trial(line: dict[str, Any]) -> Trial:
+    parts = {item.name: line[item.name] for item in fields(Trial)}
+    listed = {name: tuple(parts[name]) for name in ("tasks", "instructions")}
+    return Trial(**{**parts, **listed, "conditions": tuple((name, value) for name, value in parts["conditions"])})
 
 
 def _words(task: Task, phrasings: str, seed: int) -> str:

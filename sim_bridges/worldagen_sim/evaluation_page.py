@@ -44,25 +44,44 @@ p.sheet { margin-top: 22px; }
 NAMES = {"training": "training words", "held-out": "held-out words", "plain": "plain words"}
 
 
-def draw_page(report: Mapping[str, Any], sheet_png: bytes | None = None) -> str:
-    """The whole page. report: as in report.json; sheet_png: the contact sheet of the world model."""
-    name, scenes = report["checkpoint"]["name"], report["request"]["scenes"]
+def draw_page(
+    report: Mapping[str, Any],
+    sheet_png: bytes | None = None,
+    *,
+    title: str = "",
+    above: str = "",
+    below: str = "",
+    style: str = "",
+) -> str:
+    """The whole page. report: as in report.json; sheet_png: the contact sheet of the world model.
+
+    title: instead of the evaluation's own. above, below: further parts, HTML, before the figures and after the tables.
+    """
+    scenes = report["request"]["scenes"]
+    title = title or f"Evaluation of {report['checkpoint']['name']}"
     parts = [
-        f"<h1>Evaluation of {escape(name)}</h1>",
+        f"<h1>{escape(title)}</h1>",
         f'<p class="faint">{escape(report["request"]["environment"])} {escape(report["version"])} · '
         f"{_counted(scenes, 'scene')} {escape(', '.join(scenes))} · {report['date'][:10]} · "
         f"checkpoint <code>{report['checkpoint']['digest'][:12]}</code></p>",
         "" if report["complete"] else '<div class="warning">Not all episodes have been played yet: a part of the result.</div>',
+        above,
         _cards(report),
         _task_part(report),
         _chain_part(report["chains"]),
         _world_part(report.get("world_model") or {}, sheet_png),
+        below,
         _origin_part(report),
     ]
+    return page_of(title, STYLE + style, parts)
+
+
+def page_of(title: str, style: str, parts: Iterable[str]) -> str:
+    """A page of these parts, HTML each."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Evaluation of {escape(name)}</title><style>{STYLE}</style></head>\n<body>\n"
+        f"<title>{escape(title)}</title><style>{style}</style></head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body></html>\n"
     )
@@ -77,7 +96,8 @@ def _cards(report: Mapping[str, Any]) -> str:
         cards.append((f"success, {NAMES[phrasings]}", _percent(score["rate"]), told))
     if report["chains"]:
         chains = report["chains"]["all"]
-        told = f"{chains['chains']} chains of {len(chains['rates'])}<br>all done in {_percent(chains['rates'][-1])}"
+        interval = f"95 % interval {chains['low']:.2f} to {chains['high']:.2f}"
+        told = f"{chains['chains']} chains of {len(chains['rates'])}, all done in {_percent(chains['rates'][-1])}<br>{interval}"
         cards.append(("tasks in a row", f"{chains['mean_length']:.2f}", told))
     if report.get("world_model"):
         near = {view: numbers["1"] for view, numbers in report["world_model"]["all"].items()}
@@ -129,12 +149,15 @@ def _chain_part(chains: Mapping[str, Any]) -> str:
     lines = []
     for place, score in places.items():
         rates = "".join(f'<td class="n">{_percent(rate)}</td>' for rate in score["rates"])
-        mean = f'<td class="n"><b>{score["mean_length"]:.2f}</b></td>'
+        mean = (
+            f'<td class="n"><b>{score["mean_length"]:.2f}</b></td><td class="n">{score["low"]:.2f} to {score["high"]:.2f}</td>'
+        )
         lines.append(f'<tr><td>{escape(place)}</td>{rates}{mean}<td class="n">{score["chains"]}</td></tr>')
     return (
         f"<h2>Chains</h2><p class='faint'>{length} tasks one after another in one world, in CALVIN's manner: the share of "
         "chains in which so many were done before the first failure.</p>"
-        f'<table><tr><th></th>{head}<th class="n">mean length</th><th class="n">chains</th></tr>{"".join(lines)}</table>'
+        f'<table><tr><th></th>{head}<th class="n">mean length</th><th class="n">95 %</th><th class="n">chains</th></tr>'
+        f"{''.join(lines)}</table>"
     )
 
 

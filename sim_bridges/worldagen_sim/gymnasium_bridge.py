@@ -93,7 +93,9 @@ class GymnasiumSimulator:
     """See Environment for the protocol. mapping: path of the YAML file."""
 
     name = "gymnasium"
-    scenes = (SCENE,)
+    scenes: tuple[str, ...] = (SCENE,)
+    caveat = ""
+    cameras: Mapping[str, Camera]
 
     def __init__(self, mapping: str) -> None:
         import gymnasium
@@ -107,7 +109,7 @@ class GymnasiumSimulator:
         self.conditions: Mapping[str, str] = {}
         self._environment: Any = None
         self._task = ""
-        self.version = f"{self._mapped.id} gymnasium {gymnasium.__version__}"
+        self.version: str = f"{self._mapped.id} gymnasium {gymnasium.__version__}"
         self.reset(self.tasks[0].name, SCENE, 0)
         self.cameras = {view: self._camera(picture) for view, picture in self.render().items()}
 
@@ -117,7 +119,7 @@ class GymnasiumSimulator:
         if scene != SCENE or conditions:
             raise SimulatorError(f"a Gymnasium environment has one scene, {SCENE!r}, and takes no conditions")
         if self._environment is None or (self._mapped.task_argument and name != self._task):
-            self._open(name)
+            self._environment = self._opened(name)
         self._task = name
         self._observation, self._info = self._environment.reset(seed=seed)
         self._steps, self._opening = 0, 1.0
@@ -166,13 +168,13 @@ class GymnasiumSimulator:
             self._environment.close()
             self._environment = None
 
-    def _open(self, task: str) -> None:
+    def _opened(self, task: str) -> Any:
         self.close()
         arguments = parse_options(self._mapped.arguments, self._mapped.id)
         if self._mapped.task_argument:
             arguments |= parse_options(f"{self._mapped.task_argument}={task}", self._mapped.id)
         # Gymnasium's checker is for authors; here a sloppy observation space is no reason not to run.
-        self._environment = self._make(self._mapped.id, **{"disable_env_checker": True} | arguments)
+        return self._make(self._mapped.id, **{"disable_env_checker": True} | arguments)
 
     def _state(self) -> SimState:
         names = tuple(name.strip() for name in self._mapped.joint_names.split(",") if name.strip())

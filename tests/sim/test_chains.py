@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from worldagen.errors import SimulatorError, UnknownName
-from worldagen_sim.playtable.chains import LENGTH, conditions_along, draw_chain, score_chains
+from worldagen_sim.chains import LENGTH, score_chains
+from worldagen_sim.playtable.chains import conditions_along, draw_chain
 from worldagen_sim.playtable.conditions import BLOCKS
 from worldagen_sim.playtable.tasks import RULES
 from worldagen_sim.rollout import ExpertActor, play_chain, play_episode

@@ -41,6 +41,7 @@ def remote(shared):
 
 def test_it_says_what_the_simulator_is(remote):
     assert (remote.name, remote.version, remote.scenes, remote.convention.name) == ("small", "3", ("here",), "libero")
+    assert remote.caveat == "its door is painted on"
     assert remote.tasks[0].phrasings == ("turn it", "make it turn") and remote.tasks[0].held_out == ("spin it",)
     assert (remote.cameras["static"].width, remote.cameras["static"].focal_length) == (6, 3.5)
     assert remote.pid not in (None, os.getpid())

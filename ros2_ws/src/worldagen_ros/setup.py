@@ -43,6 +43,7 @@ setup(
         # sub-commands of `worldagen` (worldagen.cli finds them here)
         "worldagen.commands": [
             "adapt = worldagen_ros.commands.adapt",
+            "bench = worldagen_ros.commands.bench",
             "demo = worldagen_ros.commands.demo",
             "evaluate = worldagen_ros.commands.evaluate",
             "execute = worldagen_ros.commands.execute",

@@ -1,32 +1,18 @@
 """Chains of tasks in CALVIN's manner: five in a row, each possible after the one before, the first from given conditions.
 
 A chain is a function of its seed. No two tasks of a chain are of one family (push, rotate, lift, ...); the family is drawn
-first, so that the many tasks with blocks do not crowd out the drawer and the lights. Rates count how many tasks in a row were
-done, as in Mees et al., "CALVIN: A Benchmark for Language-Conditioned Policy Learning for Long-Horizon Robot Manipulation
-Tasks", 2022.
+first, so that the many tasks with blocks do not crowd out the drawer and the lights.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from worldagen.errors import SimulatorError, UnknownName
+from worldagen_sim.chains import LENGTH, Chain
 from worldagen_sim.playtable.conditions import Conditions, checked, draw_conditions
 from worldagen_sim.playtable.draws import Draws
 from worldagen_sim.playtable.tasks import RULES
-
-LENGTH = 5
-STEPS_PER_TASK = 360
-
-
-@dataclass(frozen=True)
-class Chain:
-    """seed: of the episode's layout too; conditions: before the first task."""
-
-    seed: int
-    conditions: Conditions
-    tasks: tuple[str, ...]
 
 
 def draw_chain(seed: int, length: int = LENGTH) -> Chain:
@@ -56,23 +42,6 @@ def conditions_along(conditions: Conditions, tasks: Sequence[str]) -> tuple[Cond
             raise SimulatorError(f"task {number} of the chain, {task}, cannot be done then: {told}")
         along.append(RULES[task].effect(along[-1]))
     return tuple(along)
-
-
-@dataclass(frozen=True)
-class ChainScore:
-    """rates: share of chains with at least 1, 2, ... tasks done in a row; mean_length: tasks done in a row, on average."""
-
-    chains: int
-    rates: tuple[float, ...]
-    mean_length: float
-
-
-def score_chains(done_in_a_row: Sequence[int], length: int = LENGTH) -> ChainScore:
-    """The score of chains of which so many tasks were done before the first failure."""
-    done = np.asarray(done_in_a_row)
-    if len(done) == 0 or done.min() < 0 or done.max() > length:
-        raise SimulatorError(f"tasks done in a row: {list(done_in_a_row)}; expected one or more numbers from 0 to {length}")
-    return ChainScore(len(done), tuple(float((done >= k).mean()) for k in range(1, length + 1)), float(done.mean()))
 
 
 def _walk(conditions: Conditions, length: int, random: np.random.Generator) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ class Playtable:
         }
     )
     convention = CONVENTIONS["calvin"]
+    caveat = ""
 
     def __init__(self, make_renderer: Callable[[], Renderer]) -> None:
         self._make_renderer = make_renderer

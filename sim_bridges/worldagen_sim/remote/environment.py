@@ -30,7 +30,7 @@ class RemoteEnvironment:
         self.conditions: Mapping[str, str] = {}
         told = self._start()
         self.name, self.version, self.tasks, self.scenes = told.name, told.version, told.tasks, told.scenes
-        self.cameras, self.convention = told.cameras, told.convention
+        self.cameras, self.convention, self.caveat = told.cameras, told.convention, told.caveat
 
     @property
     def pid(self) -> int | None:

@@ -93,6 +93,7 @@ class Description:
     scenes: tuple[str, ...]
     cameras: dict[str, Camera]
     convention: Convention
+    caveat: str
     picture_bytes: int
 
 
@@ -106,6 +107,7 @@ def encode_description(environment: Environment, picture_bytes: int) -> dict[str
         "scenes": list(environment.scenes),
         "cameras": {name: asdict(camera) for name, camera in environment.cameras.items()},
         "convention": asdict(environment.convention),
+        "caveat": environment.caveat,
         "picture_bytes": picture_bytes,
     }
 
@@ -124,6 +126,7 @@ def decode_description(tree: Mapping[str, Any]) -> Description:
         scenes=tuple(tree["scenes"]),
         cameras={name: Camera(**camera) for name, camera in tree["cameras"].items()},
         convention=Convention(**tree["convention"]),
+        caveat=tree["caveat"],
         picture_bytes=tree["picture_bytes"],
     )
 

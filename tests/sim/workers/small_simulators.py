@@ -17,6 +17,7 @@ class Small:
     name, version = "small", "3"
     tasks = (Task("turn", ("turn it", "make it turn"), ("spin it",)), Task("rest", ("rest",)))
     scenes = ("here",)
+    caveat = "its door is painted on"
     convention = CONVENTIONS["libero"]
     cameras = {"static": Camera(6, 4, 3.5), "wrist": Camera(2, 2, 1.0)}  # noqa: RUF012
 

@@ -48,6 +48,7 @@ class StoryRequest:
     """What to do. rollouts, steps, noise: of the exploration; seed: of everything that is drawn.
 
     episodes of each task and chains: of the evaluations before and after. canary_episodes: of each task, for the gate; 0: none.
+    deployment: whose nodes are played without ROS. options: of the simulator.
     """
 
     environment: str = "playtable"
@@ -65,6 +66,8 @@ class StoryRequest:
     renderer: str = "auto"
     rehearse: str = ""
     overrides: dict[str, str] = field(default_factory=dict)
+    deployment: str = "sim_network"
+    options: str = ""
 
 
 def tell_story(
@@ -85,6 +88,7 @@ def tell_story(
     asked = EvaluationRequest(
         environment=request.environment, scenes=(request.scene,), episodes=request.episodes, seed=request.evaluation_seed,
         held_out_episodes=0, chains=request.chains, expert_episodes=0, max_steps=request.max_steps, renderer=request.renderer,
+        deployment=request.deployment, options=request.options,
     )  # fmt: skip
     evaluated = request.episodes + request.chains > 0
     if evaluated:
@@ -145,13 +149,15 @@ def explore(checkpoint: Path, request: StoryRequest, bag: Path) -> None:
         return
     from worldagen_ros.explore_direct import explore_direct
 
-    config = load_deployment("sim_network")
+    config = load_deployment(request.deployment)
     config = replace(
         config,
         policy=replace(config.policy, checkpoint=str(checkpoint.resolve())),
-        sim=replace(config.sim, environment=request.environment, scene=request.scene, renderer=request.renderer),
+        sim=replace(
+            config.sim, environment=request.environment, options=request.options, scene=request.scene, renderer=request.renderer
+        ),
     )
-    environment = make_environment(request.environment, renderer="raycast")  # to ask for names; draws nothing
+    environment = make_environment(request.environment, "raycast", request.options)  # to ask for names; draws nothing
     words = plain_instructions(environment)
     environment.close()
     asked = Exploration(
@@ -198,6 +204,7 @@ def make_canary(checkpoint: Path, request: StoryRequest, adapter: Path, out: Pat
     asked = EvaluationRequest(
         environment=request.environment, scenes=(request.scene,), episodes=request.canary_episodes, seed=CANARY_SEED,
         held_out_episodes=0, chains=0, expert_episodes=0, max_steps=request.max_steps, renderer=request.renderer,
+        deployment=request.deployment, options=request.options,
     )  # fmt: skip
     ended = []
     for name, driver in (("before", None), ("after", adapter)):

@@ -3,6 +3,8 @@
 import hashlib
 import time
 from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 from worldagen_ros import topics
@@ -10,6 +12,7 @@ from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
 from worldagen_ros.direct import DirectStack
 from worldagen_ros.evaluate_world import Measured, WorldMeter
+from worldagen_ros.filming import Film
 from worldagen_ros.messages import decode_chunk
 from worldagen_sim.environment import make_environment
 from worldagen_sim.episode import Episodes, Status
@@ -21,8 +24,10 @@ BEGIN_NS = 1000 * 1_000_000_000  # stamp of every first instant
 class DirectEvaluator:
     """Does any trial; made by name in a worker process. What a trial needs is built with the first one that needs it."""
 
-    def __init__(self, config: DeploymentConfig) -> None:
+    def __init__(self, config: DeploymentConfig, films: Path | None = None, most_films: int = 0) -> None:
+        """films: folder of those of failed episodes, at most so many of them; None for none."""
         self._config = config
+        self._film = Film(films, most_films)
         self._player: DirectPlayer | None = None
         self._meter: WorldMeter | None = None
 
@@ -31,15 +36,15 @@ class DirectEvaluator:
         if trial.kind == EXPERT:
             self._meter = self._meter or WorldMeter(self._config)
             return self._meter.measure(trial)
-        self._player = self._player or DirectPlayer(self._config)
+        self._player = self._player or DirectPlayer(self._config, self._film)
         return self._player.play(trial)
 
 
 class DirectPlayer:
     """Plays trials."""
 
-    def __init__(self, config: DeploymentConfig) -> None:
-        self._config = config
+    def __init__(self, config: DeploymentConfig, film: Film | None = None) -> None:
+        self._config, self._film = config, film or Film(None, 0)
         # The network first: torch's compiler crashes when it is loaded after an OpenGL driver with an LLVM of its own.
         decider = DECIDERS[config.policy.kind](config.policy, config.robot)
         self._episodes = Episodes(make_environment(config.sim.environment, config.sim.renderer, config.sim.options))
@@ -54,8 +59,10 @@ class DirectPlayer:
             else:
                 conditions = dict(trial.conditions) or None
                 self._episodes.begin(task, trial.scene, trial.seed, self._config.sim.max_steps, words, conditions)
+            self._film.begin()
             legs.append(self._leg())
             if not legs[-1].success:
+                self._film.keep(trial, len(legs) - 1)
                 break
         return Result(tuple(legs), time.perf_counter() - started_s)
 
@@ -67,6 +74,7 @@ class DirectPlayer:
         chunks: list[Any] = []
 
         def hear(topic: str, msg: Any, stamp_ns: int) -> None:
+            self._film.hear(topic, msg)
             if topic == topics.ACTION_CHUNK:
                 chunks.append(msg)
 
@@ -77,6 +85,7 @@ class DirectPlayer:
 
 def make_leg(success: bool, steps: int, chunks: Iterable[Any], config: DeploymentConfig, detail: str) -> Leg:
     """How a task ended. chunks: the ActionChunk messages that answered it, in order."""
-    rows = [decode_chunk(msg, config.robot.frame_id).rows for msg in chunks]
-    digest = hashlib.sha256(b"".join(some.tobytes() for some in rows)).hexdigest()
-    return Leg(success, steps, len(rows), digest, detail)
+    decoded = [decode_chunk(msg, config.robot.frame_id) for msg in chunks]
+    digest = hashlib.sha256(b"".join(chunk.rows.tobytes() for chunk in decoded)).hexdigest()
+    thinking_s = median(chunk.inference_s for chunk in decoded) if decoded else 0.0
+    return Leg(success, steps, len(decoded), digest, detail, thinking_s)

@@ -6,9 +6,10 @@ report["tasks"]["training"]["all"]["rate"]
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tqdm import tqdm
@@ -24,17 +25,20 @@ from worldagen_ros.deciders import require_drivable
 from worldagen_ros.evaluate_direct import DirectEvaluator
 from worldagen_ros.evaluate_stack import play_all_through_ros
 from worldagen_ros.evaluate_world import draw_predictions, shown_trials
+from worldagen_ros.filming import Film
+from worldagen_ros.ray_workers import RayWorkers, open_ray_workers
 from worldagen_ros.workers import Workers, open_workers
 from worldagen_sim.claimed_folder import write_json
 from worldagen_sim.environment import make_environment
-from worldagen_sim.evaluation import REPORT, Evaluation, EvaluationRequest, Result, Trial, check_request
+from worldagen_sim.evaluation import CHAIN, REPORT, TASK, Evaluation, EvaluationRequest, Result, Trial, check_request
 from worldagen_sim.evaluation_page import draw_page
 from worldagen_sim.playtable.rendering import choose_renderer, make_ray_caster
 from worldagen_sim.prediction_sheet import Foreseen
+from worldagen_sim.scores import wilson_interval
 
-DEPLOYMENT = "sim_network"
+REALTIME_REPLAN_ROWS = 3  # decide before the last chunk is played out, so that the arm does not stop between chunks
 WAYS = ("direct", "ros")
-SHEET, PAGE = "predictions.png", "report.html"
+SHEET, PAGE, FILMS = "predictions.png", "report.html", "failures"
 
 
 def evaluate_tasks(
@@ -47,18 +51,25 @@ def evaluate_tasks(
     command: str = "evaluate_tasks",
     show: bool = True,
     adapter: Path | None = None,
+    films: int = 0,
+    ray: str = "",
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Play every task and chain of a request that has not ended in this folder yet; returns the report, also in report.json.
 
     adapter: folder of one that drives in the base's place, whatever its gate said. processes: all cores by default; through ROS
-    always one stack. domain: of ROS. command: told in the report. show: a progress bar on standard error. Raises
-    CheckpointError, UnknownName or EvaluationError before anything is played or changed; after an error in the middle the same
-    call goes on where it was.
+    always one stack. domain: of ROS. command: told in the report. show: a progress bar on standard error. films: of failed
+    episodes, at most so many, in the folder failures. ray: address of a Ray cluster that plays instead of local processes.
+    more: further parts of the report. Raises CheckpointError, UnknownName or EvaluationError before anything is played or
+    changed; after an error in the middle the same call goes on where it was.
     """
     evaluation, config = open_evaluation(checkpoint, request, out, adapter)
-    with open_workers(processes or os.cpu_count() or 1, DirectEvaluator, config) as workers:
-        play_missing(evaluation, config, workers, domain, show)
-    return write_report(evaluation, checkpoint, command)
+    folder = (out / FILMS).resolve() if films else None
+    build = (DirectEvaluator, config, folder, films)
+    opened = open_ray_workers(ray, processes, *build) if ray else open_workers(processes or os.cpu_count() or 1, *build)
+    with opened as workers:
+        play_missing(evaluation, config, workers, domain, show, Film(folder, films))
+    return write_report(evaluation, checkpoint, command, **more)
 
 
 def evaluate(
@@ -91,15 +102,16 @@ def open_evaluation(
     for kind, name, known in (("way", request.via, WAYS), ("history", request.history, HISTORY_MODES)):
         if name not in known:
             raise UnknownName(kind, name, known)
-    config = configured(checkpoint, request, renderer_found(request.renderer))
+    config = configured(checkpoint, request, renderer_found(request.environment, request.renderer))
     check_checkpoint(checkpoint, config.robot)
-    environment = make_environment(request.environment, renderer="raycast")  # to ask for names; draws nothing
+    environment = make_environment(request.environment, "raycast", request.options)  # to ask for names; draws nothing
     try:
         check_request(request, environment)
         whom = {
             "checkpoint": sha256_of(checkpoint / WEIGHTS),
             "version": environment.version,
             "drawn_by": config.sim.renderer,
+            "caveat": environment.caveat,
         }
         if adapter is not None:
             whom["adapter"] = read_manifest(adapter)["id"]
@@ -112,14 +124,29 @@ def open_evaluation(
 
 def configured(checkpoint: Path, request: EvaluationRequest, renderer: str) -> DeploymentConfig:
     """The deployment that plays a request: the network in lockstep with the simulator."""
-    config = load_deployment(DEPLOYMENT)
+    config = load_deployment(request.deployment)
     policy = replace(config.policy, checkpoint=str(checkpoint.resolve()), history=request.history, threads=1)
-    sim = replace(config.sim, environment=request.environment, renderer=renderer, max_steps=request.max_steps)
-    return replace(config, policy=policy, sim=sim)
+    if request.timing == "realtime":
+        policy = replace(policy, replan_rows=policy.replan_rows or REALTIME_REPLAN_ROWS)
+    sim = replace(
+        config.sim,
+        environment=request.environment,
+        options=request.options,
+        renderer=renderer,
+        max_steps=request.max_steps,
+        task=request.tasks[0] if request.tasks else config.sim.task,
+        scene=request.scenes[0] if request.scenes else config.sim.scene,
+    )
+    return replace(config, policy=policy, sim=sim, timing=replace(config.timing, mode=request.timing))
 
 
-def renderer_found(wanted: str) -> str:
-    """ "auto" -> the renderer it means here, so that no worker draws with another one. Raises UnknownName or SimulatorError."""
+def renderer_found(environment: str, wanted: str) -> str:
+    """ "auto" -> the renderer it means here, so that no worker draws with another one. Raises UnknownName or SimulatorError.
+
+    Simulators in processes of their own choose by themselves.
+    """
+    if environment != "playtable":
+        return wanted
     if choose_renderer(wanted) is make_ray_caster:
         return "raycast"
     return os.environ["MUJOCO_GL"] if wanted == "auto" else wanted  # where the choice is written down
@@ -131,7 +158,14 @@ def check_checkpoint(folder: Path, robot: RobotConfig) -> None:
     require_drivable(read_config(folder), read_conventions(folder), robot, str(folder))
 
 
-def play_missing(evaluation: Evaluation, config: DeploymentConfig, workers: Workers, domain: int | None, show: bool) -> None:
+def play_missing(
+    evaluation: Evaluation,
+    config: DeploymentConfig,
+    workers: Workers | RayWorkers,
+    domain: int | None,
+    show: bool,
+    film: Film | None = None,
+) -> None:
     """Play whatever the evaluation misses and note each trial as it ends, with a progress bar that tells the success so far."""
     missing = evaluation.missing
     if not missing:
@@ -140,7 +174,7 @@ def play_missing(evaluation: Evaluation, config: DeploymentConfig, workers: Work
         total=len(evaluation.trials), initial=len(evaluation.trials) - len(missing), unit="episode", disable=not show
     ) as bar:
         bar.set_postfix_str(success_so_far(evaluation))
-        for trial, result in _play(evaluation, config, missing, workers, domain):
+        for trial, result in _play(evaluation, config, missing, workers, domain, film):
             evaluation.settle(trial, result)
             bar.update()
             bar.set_postfix_str(success_so_far(evaluation))
@@ -164,9 +198,16 @@ def measure_missing(evaluation: Evaluation, config: DeploymentConfig, workers: W
 
 
 def success_so_far(evaluation: Evaluation) -> str:
-    """The share of tasks begun that were done, in words."""
-    legs = [leg.success for _, result in evaluation.ended for leg in result.legs]
-    return f"success {100 * sum(legs) / len(legs):.0f} %" if legs else ""
+    """The share of single tasks that were done with Wilson's interval, and the mean length of chains, in words."""
+    single = [result.legs[0].success for trial, result in evaluation.ended if trial.kind == TASK]
+    chains = [result.in_a_row for trial, result in evaluation.ended if trial.kind == CHAIN]
+    said = []
+    if single:
+        low, high = wilson_interval(sum(single), len(single))
+        said.append(f"success {100 * sum(single) / len(single):.0f} % ({100 * low:.0f} to {100 * high:.0f})")
+    if chains:
+        said.append(f"chains {sum(chains) / len(chains):.2f}")
+    return ", ".join(said)
 
 
 def write_report(evaluation: Evaluation, checkpoint: Path, command: str, **more: Any) -> dict[str, Any]:
@@ -177,6 +218,7 @@ def write_report(evaluation: Evaluation, checkpoint: Path, command: str, **more:
         "checkpoint": {"name": checkpoint.resolve().name, "digest": whom["checkpoint"], "notes": read_notes(checkpoint)},
         "version": whom["version"],
         "renderer": whom["drawn_by"],
+        "caveat": whom["caveat"],
         "request": {**asdict(request), "tasks": evaluation.tasks},
         "complete": not evaluation.missing,
         **evaluation.scores(),
@@ -187,8 +229,13 @@ def write_report(evaluation: Evaluation, checkpoint: Path, command: str, **more:
 
 
 def _play(
-    evaluation: Evaluation, config: DeploymentConfig, missing: list[Trial], workers: Workers, domain: int | None
+    evaluation: Evaluation,
+    config: DeploymentConfig,
+    missing: list[Trial],
+    workers: Workers | RayWorkers,
+    domain: int | None,
+    film: Film | None,
 ) -> Iterator[tuple[Trial, Result]]:
     if evaluation.request.via == "ros":
-        return play_all_through_ros(missing, config, evaluation.folder / "nodes.log", domain)
+        return play_all_through_ros(missing, config, evaluation.folder / "nodes.log", domain, film)
     return workers.run(missing)

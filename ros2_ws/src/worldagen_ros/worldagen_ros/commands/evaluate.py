@@ -95,15 +95,18 @@ def summary(report: dict[str, Any]) -> list[str]:
     if report["chains"]:
         score = report["chains"]["all"]
         rates = " ".join(f"{100 * rate:.1f}" for rate in score["rates"])
-        lines.append(f"   chains: {rates} %, mean length {score['mean_length']:.2f}, {score['chains']} chains")
-    for view, horizons in report["world_model"].get("all", {}).items():
+        length = f"{score['mean_length']:.2f} ({score['low']:.2f} to {score['high']:.2f})"
+        lines.append(f"   chains: {rates} %, mean length {length}, {score['chains']} chains")
+    for view, horizons in report.get("world_model", {}).get("all", {}).items():
         told = ", ".join(
             f"+{horizon}: {one['psnr'] or 0:.1f} dB (copied {one['psnr_copied'] or 0:.1f})" for horizon, one in horizons.items()
         )
         lines.append(f"{view:>9} pictures, units ahead {told}")
     speed = report["speed"]
     rate = speed["control_steps_per_second_and_process"]
-    return [*lines, f"{speed['episodes']} episodes, {speed['control_steps']} control steps, {rate:.0f} a second and process"]
+    thinking = f"{speed['decision_ms_median']:.0f} ms a decision in the median"
+    played = f"{speed['episodes']} episodes, {speed['control_steps']} control steps, {rate:.0f} a second and process"
+    return [*lines, f"{played}, {thinking}"]
 
 
 def _number(parser: argparse.ArgumentParser, name: str, default: int, meaning: str) -> None:
