@@ -35,7 +35,7 @@ class World:
         In the same PyBullet client: calvin_env forgets in places which client it belongs to, so that two would mix.
         """
         self._config, table = self._compose(scene), self._table
-        table.p.removeState(self._pristine)
+        table.p.removeState(self._pristine, physicsClientId=table.cid)
         table.seed(ENVIRONMENT_SEED)
         table.scene = self._instantiate(self._config.scene, p=table.p, cid=table.cid, np_random=table.np_random)
         table.load()
@@ -47,7 +47,7 @@ class World:
         calvin_env's own reset leaves contacts, the last gripper action and pressed buttons of the episode before.
         """
         table = self._table
-        table.p.restoreState(stateId=self._pristine)
+        table.p.restoreState(stateId=self._pristine, physicsClientId=table.cid)
         table.robot.gripper_action = 1 if robot_obs[14] > 0 else -1
         for button in table.scene.buttons:
             button.prev_is_pressed = False
