@@ -196,6 +196,21 @@ def test_closing_ends_the_process_and_may_be_done_twice():
         os.kill(pid, 0)
 
 
+FORGETFUL = """
+from worldagen_sim.remote.environment import RemoteEnvironment
+from worldagen_sim.remote.process import Launch
+environment = RemoteEnvironment(Launch("small", "small_simulators:make_small", paths=({workers!r},)))
+print(environment.pid)
+"""
+
+
+def test_a_program_that_closes_nothing_ends_in_peace_and_so_does_the_simulator(run_python):
+    told, complaints = run_python(FORGETFUL.format(workers=WORKERS))
+    assert complaints == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told), 0)
+
+
 def test_the_playtable_is_the_same_in_another_process(playtable):
     remote = RemoteEnvironment(Launch("playtable", "worldagen_sim.playtable:make_playtable", {"renderer": "raycast"}))
     try:

@@ -3,8 +3,10 @@
 After a crash or a hang the call raises SimulatorError with what the process printed last; the next reset starts it anew.
 """
 
+import atexit
 import contextlib
 import os
+import weakref
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -28,6 +30,9 @@ class RemoteEnvironment:
         self._process: SimulatorProcess | None = None
         self._pool: PicturePool | None = None
         self.conditions: Mapping[str, str] = {}
+        # One that nobody closed ends before the interpreter does: later its listening thread holds a lock for ever.
+        this = weakref.ref(self)
+        atexit.register(lambda: environment.close() if (environment := this()) else None)
         told = self._start()
         self.name, self.version, self.tasks, self.scenes = told.name, told.version, told.tasks, told.scenes
         self.cameras, self.convention, self.caveat = told.cameras, told.convention, told.caveat
