@@ -23,6 +23,11 @@ def alarms(report: Mapping[str, Any]) -> list[str]:
         told.append(f"Not a benchmark result: {report['caveat']}")
     if departed := report["protocol"]["departures"]:
         told.append(f"Not the protocol {report['protocol']['name']}: {'; '.join(departed)}")
+    if faults := report["faults"]["episodes"]:
+        told.append(
+            f"{faults} episodes were ended by a fault of the simulator, twice, and count as failures; the first: "
+            f"{report['faults']['first']}"
+        )
     return told
 
 

@@ -241,12 +241,14 @@ class Evaluation:
         return {"all": report_errors(one for _, one in rows), "scenes": by_scene}
 
     def scores(self) -> dict[str, Any]:
-        """Everything that ended so far, JSON-ready: "tasks" by kind of phrasings, "chains" by scene, "speed"."""
+        """Everything that ended so far, JSON-ready: "tasks" by kind of phrasings, "chains" by scene, "speed", "faults"."""
         ended = self.ended
         steps = sum(leg.steps for _, result in ended for leg in result.legs)
         seconds = sum(result.seconds for _, result in ended)
         thinking = [leg.thinking_s for _, result in ended for leg in result.legs if leg.decisions]
+        faults = [leg.detail for _, result in ended for leg in result.legs if leg.detail]
         return {
+            "faults": {"episodes": len(faults), "first": faults[0] if faults else ""},
             "tasks": self._task_scores(ended),
             "chains": self._chain_scores(ended),
             "speed": {

@@ -222,3 +222,17 @@ def test_points_are_told_as_seen_from_the_hand_too_where_a_centimetre_near_it_co
     assert told[0] == pytest.approx([np.tanh(1.0), 0.0, 1.0], abs=1e-9)
     with pytest.raises(DataError, match=r"names 'blue_block_x'; the data have tcp_x"):
         numbers_to_regress(EncoderStage(near="blue_block"), seen, network_numbers(seen, CONVENTIONS))
+
+
+def test_the_encoder_can_see_every_episode_alike_however_long_it_is(cache):
+    long, short = cache.episodes[0], replace(cache.episodes[1], length=3)
+
+    def share_of_the_short_one(balance: float) -> float:
+        stage = EncoderStage(Loop(batch=2000), balance=balance)
+        table = np.arange(cache.frames, dtype=np.float32)[:, None]  # says which frame was drawn
+        draw = encoder_batches(stage, cache, [long, short], SMALL, CONVENTIONS.image, table, 5)
+        drawn = draw(0, 0, 1)["numbers"][:, 0].numpy()
+        return float(np.mean((drawn >= short.first) & (drawn < short.first + short.length)))
+
+    assert share_of_the_short_one(1.0) == pytest.approx(3 / 12, abs=0.05)
+    assert share_of_the_short_one(0.0) == pytest.approx(1 / 2, abs=0.05)

@@ -8,9 +8,11 @@ import pytest
 
 from worldagen.checkpoint import save_checkpoint
 from worldagen.cli import main
-from worldagen.errors import EvaluationError
+from worldagen.errors import EvaluationError, SimulatorError
 from worldagen.session import make_policy
 from worldagen_ros.benching import COMPARISON, compare_benchmarks, run_benchmark
+from worldagen_ros.evaluate_direct import DirectPlayer
+from worldagen_ros.evaluating import open_evaluation
 from worldagen_ros.ray_workers import open_ray_workers
 from worldagen_ros.workers import WorkerError
 from worldagen_sim.bench_page import alarms, draw_bench_page
@@ -84,9 +86,33 @@ def test_a_departure_and_stand_ins_are_told_in_red(protocol, checkpoint, played,
     report = run(protocol, checkpoint, tmp_path / "part", episodes=1)
     assert alarms(report) == ["Not the protocol two_tasks: episodes 1 instead of 2"]
     report["caveat"] = "its assets are stand-ins"
+    report["faults"] = {"episodes": 1, "first": "libero ended with status -9"}
     page = draw_bench_page(report)
     assert '<div class="alarm">Not a benchmark result: its assets are stand-ins</div>' in page
+    assert "1 episodes were ended by a fault of the simulator, twice, and count as failures; the first: libero ended" in page
     assert '<div class="alarm">Not the protocol two_tasks: episodes 1 instead of 2</div>' in page
+
+
+def test_an_episode_that_the_simulator_failed_in_is_played_once_more(protocol, checkpoint, monkeypatch, tmp_path):
+    rules = find_protocol(protocol)
+    request = replace(request_of(protocol, rules), renderer="raycast", episodes=1, tasks=("open_drawer",))
+    evaluation, config = open_evaluation(checkpoint, request, tmp_path / "out")
+    player = DirectPlayer(config)
+    (trial,) = evaluation.missing
+    whole = player.play(trial)
+    world, step, fails = player._episodes.environment, player._episodes.environment.step, [3]
+
+    def failing(action):
+        fails[0] -= 1
+        if fails[0] == 0:
+            raise SimulatorError("the simulator has died")
+        return step(action)
+
+    monkeypatch.setattr(world, "step", failing)
+    assert player.play(trial).legs == whole.legs
+    monkeypatch.setattr(world, "step", lambda action: (_ for _ in ()).throw(SimulatorError("it dies every time")))
+    assert player.play(trial).legs[0].detail == "it dies every time"
+    player.close()
 
 
 def test_two_runs_are_compared_episode_by_episode(protocol, checkpoint, played, tmp_path):

@@ -121,6 +121,20 @@ def test_replaying_the_commands_that_were_sent_gives_the_same_states_and_the_sam
     environment.close()
 
 
+def test_a_glimpse_is_a_moment_of_an_episode_as_in_the_whole_of_it(direct, tmp_path, capsys):
+    asked = ["--tasks", "stack_block", "--episodes-per-task", "1", "--glimpse", "3"]
+    assert main([*COMMON, *asked, "--direct", "--processes", "1", "--out", str(tmp_path / "glimpses")]) == 0
+    (glimpse,) = bags_in(tmp_path / "glimpses")
+    whole = next(bag for bag in bags_in(direct) if "stack_block" in str(bag))
+    moment, episode = (content_of(folder)["/static_camera/image_raw"] for folder in (glimpse, whole))
+    begin = [stamp for stamp, _ in episode].index(moment[0][0])
+    assert len(moment) == 3 < len(episode) and begin > 0
+    for (stamp, one), (there, other) in zip(moment, episode[begin : begin + 3], strict=True):
+        assert stamp == there and all(np.array_equal(one[name], other[name]) for name in other)
+    assert main([*COMMON, *asked, "--out", str(tmp_path / "nodes")]) != 0
+    assert "without ROS only: give --direct" in capsys.readouterr().err
+
+
 def test_a_second_run_finds_everything_there(direct, capsys):
     before = {file: file.stat().st_mtime_ns for file in direct.rglob("*") if file.is_file()}
     assert main([*COMMON, *TASKS, "--direct", "--out", str(direct)]) == 0

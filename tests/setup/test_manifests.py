@@ -20,7 +20,7 @@ ROSDEP_KEYS = {
     "tqdm": "python3-tqdm",
 }
 FROM_PIP = {"av", "rerun", "torch"}  # no rosdep key, or one that is too old; pinned in constraints.txt
-OPTIONAL = {"cv_bridge"}  # used where it is installed, for encodings that we do not read ourselves
+OPTIONAL = {"cv_bridge", "ray"}  # used where they are installed
 OURS = {"worldagen_sim": "worldagen"}  # two Python packages in one ROS package
 
 

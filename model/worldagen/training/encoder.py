@@ -101,10 +101,12 @@ def encoder_batches(
     static = cache.pictures("static", config.vision.static_size)
     wrist = cache.pictures("wrist", config.vision.wrist_size)
     frames = np.concatenate([np.arange(episode.first, episode.first + episode.length) for episode in episodes])
+    weights = np.concatenate([np.full(episode.length, episode.length ** (stage.balance - 1.0)) for episode in episodes])
+    reached = np.cumsum(weights)
 
     def draw(step: int, process: int, processes: int) -> Batch:
         random = step_random(seed, step)
-        chosen = random.choice(frames, stage.loop.batch)
+        chosen = frames[np.searchsorted(reached, random.random(stage.loop.batch) * reached[-1], side="right")]
         draws = draw_augmentation(stage.augmentation, random, stage.loop.batch)
         mine = share_of(np.arange(stage.loop.batch), process, processes)
         chosen = np.sort(chosen)[mine]  # pages of the files in their order; the draws are independent of the frames

@@ -16,6 +16,10 @@ class RecordStage:
     scenes: str = setting("", "names with commas between them; empty: record nothing")
     tasks: str = setting("", "names with commas between them; empty: all")
     episodes_per_task: int = setting(18, "kept episodes of each task in each scene", low=1, high=10_000)
+    glimpses_per_task: int = setting(
+        0, "further episodes of each task in each scene, of which only a glimpse is kept, for the encoder", low=0, high=1000
+    )
+    glimpse_steps: int = setting(2, "control steps of a glimpse", low=1, high=100)
     seed: int = setting(0, "seed of the first", low=0)
 
 
@@ -76,6 +80,9 @@ class EncoderStage:
     loop: Loop = field(default_factory=lambda: Loop(steps=0, batch=96))
     optimiser: Optimiser = field(default_factory=Optimiser)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    balance: float = setting(
+        1.0, "chance of an episode: its number of frames to this power; 1: every frame alike", low=0.0, high=1.0
+    )
     values: str = setting("", "named numbers of the data to regress, patterns with commas between them; the state always is")
     quarter_turns: str = setting("", "angles (rad) that look alike every quarter turn, patterns")
     near: str = setting("", "points to regress as seen from the hand, patterns of names without their axis such as *_block")

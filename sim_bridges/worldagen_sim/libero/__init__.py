@@ -3,6 +3,7 @@
 installation.py   what is in that environment: versions, assets, the configuration file LIBERO would otherwise ask for
 suites.py         its tasks, by suite
 initial_states.py its stored initial states, read without unpickling
+looks.py          its light and camera, when they are to be others
 simulator.py      the Environment, which runs over there
 
 Here nothing of LIBERO is imported.
@@ -29,6 +30,8 @@ def make_libero(
     settle_steps: int = 10,
     settle: str = "open",
     shows_before_settling: bool = False,
+    light: float = 1.0,
+    camera_deg: float = 0.0,
     python: str = "",
 ) -> RemoteEnvironment:
     """Start LIBERO. renderer: "raycast" means none: it then gives no pictures.
@@ -36,7 +39,8 @@ def make_libero(
     suites: those whose tasks it offers, commas between. size: of both pictures, pixels. settle_steps: control steps played
     after a reset, before the episode begins, with an open gripper ("open") or with zeros that move nothing ("still").
     shows_before_settling: the first state and pictures are those from before these steps, as in WorldAgen's published
-    evaluation. python: its interpreter; else WORLDAGEN_LIBERO_PYTHON, else the one that scripts/setup made.
+    evaluation. light: factor on all light, 0 to 3; camera_deg: the fixed camera is moved around the table by so much, -90 to 90
+    (libero/looks.py). python: its interpreter; else WORLDAGEN_LIBERO_PYTHON, else the one that scripts/setup made.
     Raises UnknownName, and SimulatorError with what is missing.
     """
     asked = tuple(filter(None, (suite.strip() for suite in str(suites).split(","))))
@@ -47,6 +51,8 @@ def make_libero(
     if not asked or not 8 <= size <= 2048 or settle_steps < 0:
         found = f"suites={suites!r}, size={size}, settle_steps={settle_steps}"
         raise SimulatorError(f"LIBERO cannot be started with {found}; expected a suite, 8 to 2048 pixels, 0 or more steps")
+    if not 0.0 <= light <= 3.0 or not -90.0 <= camera_deg <= 90.0:
+        raise SimulatorError(f"LIBERO cannot be seen with light={light}, camera_deg={camera_deg}; expected 0 to 3, -90 to 90")
     options = {
         "renderer": renderer,
         "suites": asked,
@@ -54,6 +60,8 @@ def make_libero(
         "settle_steps": settle_steps,
         "settle": settle,
         "shows_before_settling": shows_before_settling,
+        "light": light,
+        "camera_deg": camera_deg,
     }
     return RemoteEnvironment(Launch("libero", "worldagen_sim.libero.simulator:make_simulator", options, find_python(python)))
 

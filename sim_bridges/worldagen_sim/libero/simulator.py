@@ -27,6 +27,7 @@ from worldagen_sim.libero.installation import (
     prepare_import,
     read_versions,
 )
+from worldagen_sim.libero.looks import change_looks
 from worldagen_sim.libero.suites import read_suites, tasks_of
 from worldagen_sim.playtable.rendering import find_gl_platform
 
@@ -61,6 +62,8 @@ class Libero:
         settle_steps: int,
         settle: str,
         shows_before_settling: bool,
+        light: float,
+        camera_deg: float,
     ) -> None:
         versions = read_versions()
         self._platform, self._no_pictures = find_renderer(renderer)
@@ -68,13 +71,15 @@ class Libero:
         self._folder = prepare_import(self._suites.package, self._platform)
         self._settling = [SETTLING_ROWS[settle]] * settle_steps
         self._shows_before = shows_before_settling
+        self._light, self._camera_deg = light, camera_deg
         self.scenes, self.tasks = tuple(suites), tasks_of(self._suites)
         self.cameras: Mapping[str, Camera] = {
             view: Camera(size, size, focal_length(size, degrees)) for view, degrees in FOV_Y_DEG.items()
         }
         self.caveat = caveat_of(self._suites.package)
         parts = [f"{name} {number}" for name, number in versions.items()]
-        self.version = ", ".join([*parts, f"settled {settle} {settle_steps}"])
+        looks = [f"light {light:g}, camera {camera_deg:g} degrees"] if (light, camera_deg) != (1.0, 0.0) else []
+        self.version = ", ".join([*parts, f"settled {settle} {settle_steps}", *looks])
         self.conditions: Mapping[str, str] = {}
         self._world: Any = None  # LIBERO's ControlEnv
         self._of: tuple[str, str] = ("", "")  # suite and task of that world
@@ -186,6 +191,7 @@ class Libero:
         angles = {view: float(model.cam_fovy[model.camera_name2id(camera)]) for view, camera in CAMERAS.items()}
         if angles != FOV_Y_DEG:
             raise SimulatorError(f"the cameras of {task} see {angles} degrees; expected {FOV_Y_DEG}")
+        change_looks(model, CAMERAS["static"], self._light, self._camera_deg)
 
     def _advance(self, row: np.ndarray) -> bool:
         """One control step; whether LIBERO says that the task is done."""

@@ -51,9 +51,13 @@ class DirectPlayer:
         self._stack = DirectStack(config, self._episodes, decider)
 
     def play(self, trial: Trial) -> Result:
-        """Play a trial to its end. Raises WorldAgenError."""
+        """Play a trial to its end; once more if the simulator failed, which a reset starts anew. Raises WorldAgenError."""
+        result = self._play(trial)
+        return self._play(trial) if result.legs[-1].detail else result
+
+    def _play(self, trial: Trial) -> Result:
         started_s, legs = time.perf_counter(), []
-        for task, words in zip(trial.tasks, trial.instructions, strict=True):
+        for number, (task, words) in enumerate(zip(trial.tasks, trial.instructions, strict=True)):
             if legs:
                 self._episodes.take_up(task, self._config.sim.max_steps, words)
             else:
@@ -62,7 +66,7 @@ class DirectPlayer:
             self._film.begin()
             legs.append(self._leg())
             if not legs[-1].success:
-                self._film.keep(trial, len(legs) - 1)
+                self._film.keep(trial, number)
                 break
         return Result(tuple(legs), time.perf_counter() - started_s)
 

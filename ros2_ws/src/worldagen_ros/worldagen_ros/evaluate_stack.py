@@ -26,7 +26,11 @@ class StackPlayer:
         self._watcher = Watcher(client, self._live, self._film.see if self._film.is_wanted else None)
 
     def play(self, trial: Trial) -> Result:
-        """Play a trial to its end. Raises StackError when the policy stops before."""
+        """Play a trial to its end; once more if the simulator failed. Raises StackError when the policy stops before."""
+        result = self._play(trial)
+        return self._play(trial) if result.legs[-1].detail else result
+
+    def _play(self, trial: Trial) -> Result:
         started_s, legs = time.perf_counter(), []
         conditions = [f"{name}={value}" for name, value in trial.conditions]
         for task, words in zip(trial.tasks, trial.instructions, strict=True):

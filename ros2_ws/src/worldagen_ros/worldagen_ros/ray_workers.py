@@ -3,6 +3,7 @@
 Ray moves the jobs and watches the machines; what is played, and what is written where, is as with local processes.
 """
 
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,6 +58,7 @@ def open_ray_workers(
         import ray
     except ImportError:
         raise WorkerError("Ray is not installed; on every machine of the cluster: pip install worldagen[ray]") from None
+    _require_answer(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
     except Exception as error:  # Ray has no error of its own for this
@@ -71,6 +73,17 @@ def open_ray_workers(
         for actor in actors:
             ray.kill(actor)
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for minutes, then end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # "auto" and "local" are Ray's to understand
+    try:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+    except OSError as error:
+        raise WorkerError(f"there is no Ray cluster at {address!r}: {error}") from None
 
 
 class _RayWorker:

@@ -1,6 +1,7 @@
 """From a recipe to a checkpoint: record, train, choose in closed loop. Each part goes on where it was interrupted.
 
 OUT/demonstrations/        what was recorded, if the recipe records
+OUT/glimpses/              further worlds, a moment of each, for the encoder
 OUT/training/              worldagen.training.run
 OUT/candidates/SEED_STEP/  checkpoints of saved states, and evaluation/ of each
 OUT/checkpoint/            the best of them
@@ -21,8 +22,8 @@ from worldagen_ros.evaluating import evaluate_tasks
 from worldagen_sim.claimed_folder import write_json
 from worldagen_sim.evaluation import EvaluationRequest
 
-DEMONSTRATIONS, TRAINING, CANDIDATES, CHECKPOINT, REPORT = (
-    "demonstrations", "training", "candidates", "checkpoint", "training.json",
+DEMONSTRATIONS, GLIMPSES, TRAINING, CANDIDATES, CHECKPOINT, REPORT = (
+    "demonstrations", "glimpses", "training", "candidates", "checkpoint", "training.json",
 )  # fmt: skip
 FIRST_SEED = 400_000  # of the episodes that choose; neither recorded nor evaluated on
 
@@ -42,10 +43,10 @@ def train_recipe(
     data: Sequence[str],
     seeds: Sequence[int],
     out: Path,
-    record: Callable[[Path], None],
+    record: Callable[[Path, bool], None],
     command: str,
 ) -> dict[str, Any]:
-    """Everything; returns the report. record: makes the recipe's demonstrations in a folder.
+    """Everything; returns the report. record: makes the recipe's demonstrations, or its glimpses, in a folder.
 
     Raises TrainingError, DataError, RecordingError or EvaluationError; the same call goes on where it was.
     """
@@ -53,8 +54,11 @@ def train_recipe(
     if not specs:
         if not recipe.record.scenes:
             raise TrainingError("no data: give --data KIND:PATH, or a recipe with record.scenes")
-        record(out / DEMONSTRATIONS)
+        record(out / DEMONSTRATIONS, False)
         specs = [f"bag:{out / DEMONSTRATIONS}"]
+        if recipe.record.glimpses_per_task:
+            record(out / GLIMPSES, True)
+            specs.append(f"bag:{out / GLIMPSES}")
     candidates, loops = [], {}
     for seed in seeds:
         prepared = prepare(replace(recipe, seed=seed), specs, out / TRAINING)

@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     driver.add_argument("--adapter", type=Path, help="folder of an adapter that drives in the base's place")
     driver.add_argument("--adapt", default="", metavar="RECIPE", help="explore the scene and adapt first")
     parser.add_argument("--via", default="direct", choices=WAYS, help="through the ROS nodes or without (default: direct)")
-    parser.add_argument(
-        "--timing", default="lockstep", choices=TIMINGS, help="realtime: it goes on while one thinks"
-    )
+    parser.add_argument("--timing", default="lockstep", choices=TIMINGS, help="realtime: it goes on while one thinks")
     parser.add_argument("--renderer", default="auto", help="of the simulator (default: auto)")
     parser.add_argument("--films", type=int, default=8, metavar="N", help="of failed episodes, at most (default: 8)")
     parser.add_argument("--processes", type=int, default=None, metavar="N", help="that play at once (default: all cores)")

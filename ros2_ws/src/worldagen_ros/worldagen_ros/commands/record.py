@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from worldagen.bags.disk import MIB, DiskGuard, free_bytes
+from worldagen.errors import RecordingError
 from worldagen_ros.config import load_deployment
 from worldagen_ros.demonstrating import DEPLOYMENT, configured
 from worldagen_ros.overrides import parse_overrides
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes-per-task", type=int, default=10, metavar="N", help="kept ones, in each scene (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="the first; failed attempts take further ones (default: 0)")
     parser.add_argument("--direct", action="store_true", help="without ROS in between")
+    parser.add_argument(
+        "--glimpse", type=int, default=0, metavar="STEPS", help="with --direct: so many control steps of each, not all of it"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="with --direct (default: all cores)")
     parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast (default: auto)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. recorder.floor_mib=500")
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     environment = make_environment(args.env, renderer="raycast")  # to ask for names; draws nothing
     request = make_request(args, environment, deployment.sim.max_steps, deployment.sim.tail_steps)
     check_request(request, environment)
+    if request.glimpse_frames and not args.direct:
+        raise RecordingError("glimpses are recorded without ROS only: give --direct as well")
     config = configured(deployment, request, args.renderer)
     guard = DiskGuard(args.out, config.recorder.floor_mib * MIB)
     guard.check()
@@ -76,6 +82,7 @@ def make_request(args: argparse.Namespace, environment: Environment, max_steps: 
         max_steps=max_steps,
         tail_steps=tail_steps,
         period_s=environment.convention.period_s,
+        glimpse_frames=args.glimpse,
     )
 
 

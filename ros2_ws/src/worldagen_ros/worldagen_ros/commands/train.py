@@ -19,6 +19,7 @@ from worldagen.training.recipe import Recipe, load_recipe
 from worldagen_ros.commands import record
 from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import stack_environment
+from worldagen_sim.demonstrations import SEEDS_PER_PLACE
 
 HELP = "train a checkpoint from a recipe and recorded data"
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         args.data,
         _seeds(args.seeds) or [recipe.seed],
         args.out,
-        lambda folder: record_demonstrations(recipe, folder, args.renderer),
+        lambda folder, glimpses: record_demonstrations(recipe, folder, glimpses, args.renderer),
         shlex.join(["worldagen", *sys.argv[1:]]),
     )
     for one in report["candidates"]:
@@ -52,13 +53,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def record_demonstrations(recipe: Recipe, folder: Path, renderer: str) -> None:
-    """`worldagen record --direct`, as the recipe asks."""
+def record_demonstrations(recipe: Recipe, folder: Path, glimpses: bool, renderer: str) -> None:
+    """`worldagen record --direct`, as the recipe asks. Glimpses show other worlds than the demonstrations."""
     wanted = recipe.record
+    episodes = wanted.glimpses_per_task if glimpses else wanted.episodes_per_task
+    seed = wanted.seed + (SEEDS_PER_PLACE // 2 if glimpses else 0)
     parser = argparse.ArgumentParser()
     record.add_arguments(parser)
     asked = ["--out", str(folder), "--env", wanted.environment, "--scenes", wanted.scenes, "--tasks", wanted.tasks, "--direct"]
-    asked += ["--episodes-per-task", str(wanted.episodes_per_task), "--seed", str(wanted.seed), "--renderer", renderer]
+    asked += ["--episodes-per-task", str(episodes), "--seed", str(seed), "--renderer", renderer]
+    asked += ["--glimpse", str(wanted.glimpse_steps)] if glimpses else []
     record.run(parser.parse_args(asked))
 
 
