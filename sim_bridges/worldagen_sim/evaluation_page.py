@@ -207,21 +207,19 @@ def _world_part(world: Mapping[str, Any], sheet_png: bytes | None) -> str:
 
 def _origin_part(report: Mapping[str, Any]) -> str:
     request, machine, speed = report["request"], report["machine"], report["speed"]
-    seeds = ", ".join(
-        f"{name} {request['seed']} to {request['seed'] + request[key] - 1}"
-        for name, key in (("episodes", "episodes"), ("held-out", "held_out_episodes"), ("chains", "chains"))
-        if request[key]
-    )
+    seeds = f"from {request['seed']} on, a thousand apart from task to task; chains from the same on"
     rate = f"{speed['control_steps_per_second_and_process']:.0f} a second in each process"
     told = {
         "checkpoint": f"{report['checkpoint']['name']}, sha256 {report['checkpoint']['digest']}",
         "notes": report["checkpoint"]["notes"],
         "seeds": seeds,
-        "played": f"{request['via']}, history {request['history']}, pictures by {report['renderer']}",
+        "simulator": f"{request['environment']} {report['version']}{', ' + request['options'] if request['options'] else ''}",
+        "played": f"{request['via']}, {request['timing']}, history {request['history']}, pictures by {report['renderer']}",
         "control steps": f"{speed['control_steps']}, {rate}",
         "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}",
         "packages": ", ".join(f"{name} {version}" for name, version in machine["packages"].items()),
         "date": report["date"],
+        "commit": report["commit"],
         "command": report["command"],
     }
     items = "".join(f"<dt>{name}</dt><dd>{escape(str(text))}</dd>" for name, text in told.items() if text)

@@ -70,7 +70,14 @@ def departures(protocol: Protocol, name: str, request: EvaluationRequest) -> lis
     """In what a request is not the protocol, in words: "episodes 2 instead of 20". How it is played is no departure."""
     asked, ruled = vars(request), vars(request_of(name, protocol))
     free = {"renderer", "via"}  # the renderer is told in every report; through ROS and without it the actions are the same
-    return [f"{key} {asked[key]!r} instead of {ruled[key]!r}" for key in ruled if asked[key] != ruled[key] and key not in free]
+    differing = [key for key in ruled if asked[key] != ruled[key] and key not in free]
+    return [f"{key.replace('_', ' ')} {_said(asked[key])} instead of {_said(ruled[key])}" for key in differing]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) if value else "all"
+    return str(value) or "none"
 
 
 def _names(text: str) -> tuple[str, ...]:

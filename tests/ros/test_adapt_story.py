@@ -15,6 +15,8 @@ from worldagen.network.config import find_preset
 from worldagen.network.worldagen import WorldAgen
 from worldagen.policy_conventions import find_preset_conventions
 from worldagen_ros.adapting import StoryRequest, tell_story
+from worldagen_ros.benching import compare_benchmarks, run_benchmark
+from worldagen_sim.protocol import find_protocol, request_of
 
 SMALL = AdaptationRecipe(
     windows=WindowSection(frames=24, per_rollout=2, held_out_every=2),
@@ -72,3 +74,19 @@ def test_the_same_call_goes_on_where_it_was_and_another_is_refused(told):
     assert again["adapter"]["id"] == report["adapter"]["id"] and again["comparison"] == report["comparison"]
     with pytest.raises(AdaptationError, match="rollouts 4 instead of 8"):
         tell_story(str(checkpoint), replace(request, rollouts=8), folder / "out", "a test", 1, say=lambda _: None)
+
+
+def test_a_benchmark_can_adapt_to_its_scene_first_and_says_by_what_it_was_driven(told, tmp_path):
+    _, checkpoint, request, _ = told
+    (tmp_path / "one.yaml").write_text("title: One\nscenes: D\ntasks: open_drawer\nepisodes: 1\nmax_steps: 5\n")
+    name = str(tmp_path / "one.yaml")
+    asked = request_of(name, find_protocol(name))
+    report = run_benchmark(
+        name, find_protocol(name), asked, checkpoint, tmp_path / "out", recipe=request.recipe, rollouts=4, processes=1, films=0
+    )
+    assert report["adapter"]["verdict"] in ("accepted", "rejected") and report["adapter"]["recipe"] == "small"
+    assert Path(report["folder"]) == tmp_path / "out" / "played"
+    assert f"Driven by adapter {report['adapter']['id']}" in (tmp_path / "out" / "played" / "report.html").read_text("utf-8")
+    run_benchmark(name, find_protocol(name), asked, checkpoint, tmp_path / "base", processes=1, films=0)
+    compared = compare_benchmarks(tmp_path / "base", tmp_path / "out" / "played", tmp_path, "a test")
+    assert compared["after"]["adapter"]["id"] == report["adapter"]["id"] and compared["tasks"]["all"]["pairs"] == 1

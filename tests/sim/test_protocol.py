@@ -39,9 +39,14 @@ def test_our_own_can_be_played(playtable, name):
 def test_what_departs_from_a_protocol_is_said_and_how_it_is_played_is_no_departure():
     protocol = find_protocol("playtable_D")
     request = replace(request_of("playtable_D", protocol), episodes=2, timing="realtime", via="ros", renderer="raycast")
+    part = replace(request_of("playtable_D", protocol), tasks=("open_drawer", "stack_block"), max_steps=10)
+    assert departures(protocol, "playtable_D", part) == [
+        "tasks open_drawer, stack_block instead of all",
+        "max steps 10 instead of 360",
+    ]
     assert departures(protocol, "playtable_D", request) == [
         "episodes 2 instead of 6",
-        "timing 'realtime' instead of 'lockstep'",
+        "timing realtime instead of lockstep",
     ]
 
 

@@ -97,9 +97,7 @@ def caveat_of(package: Path) -> str:
     except SimulatorError as error:
         return str(error)
     missing = _first_missing(place, SAMPLES)
-    return (
-        f"LIBERO's assets in {place} are not complete, {missing} is missing; what is there may be stand-ins" if missing else ""
-    )
+    return f"LIBERO's assets are not complete, {missing} is missing; what is there may be stand-ins" if missing else ""
 
 
 def load_environments(assets: Path) -> Any:

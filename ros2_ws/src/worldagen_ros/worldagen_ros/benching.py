@@ -16,7 +16,7 @@ from worldagen_sim.paired import compare_evaluations
 from worldagen_sim.protocol import Protocol, departures
 
 ADAPTATION, COMPARISON = "adaptation", "comparison.json"
-SAME = ("environment", "options", "phrasings", "max_steps", "history", "timing")  # else two runs are no pair
+SAME = ("environment", "options", "phrasings", "max_steps", "history")  # else two runs are no pair; timing may be compared
 
 
 def run_benchmark(
@@ -28,6 +28,7 @@ def run_benchmark(
     *,
     adapter: Path | None = None,
     recipe: str = "",
+    rollouts: int = 66,
     processes: int | None = None,
     domain: int | None = None,
     ray: str = "",
@@ -37,12 +38,13 @@ def run_benchmark(
     """Play what is missing of a protocol and write report.json and report.html; returns the report.
 
     request: the protocol's, or one that departs from it, which the report then says. recipe: adapt first, by exploring the
-    protocol's scene, and play with the adapter that comes of it. Raises as evaluate_tasks; the same call goes on where it was.
+    protocol's scene for so many rollouts, and play with the adapter that comes of it. Raises as evaluate_tasks; the same call
+    goes on where it was.
     """
     if recipe:
         if adapter is not None:
             raise EvaluationError("--adapter and --adapt exclude each other: one brings an adapter, the other makes it")
-        adapter = adapt_to(request, checkpoint, out / ADAPTATION, recipe, command)
+        adapter = adapt_to(request, checkpoint, out / ADAPTATION, recipe, rollouts, command)
     told = {
         "protocol": {"name": Path(name).stem, **asdict(protocol), "departures": departures(protocol, name, request)},
         "adapter": _told(adapter) if adapter else None,
@@ -58,14 +60,14 @@ def run_benchmark(
     return {**report, "folder": str(folder)}
 
 
-def adapt_to(request: EvaluationRequest, checkpoint: Path, out: Path, recipe: str, command: str) -> Path:
+def adapt_to(request: EvaluationRequest, checkpoint: Path, out: Path, recipe: str, rollouts: int, command: str) -> Path:
     """Explore the request's scene and adapt to it; the adapter's folder. What is there is not made again."""
     from worldagen_ros.adapting import StoryRequest, adapt_once, claim, explore
 
     if len(request.scenes) != 1:
         raise EvaluationError(f"--adapt adapts to one place; this protocol has {len(request.scenes)} scenes")
     story = StoryRequest(
-        environment=request.environment, scene=request.scenes[0], recipe=recipe, renderer=request.renderer,
+        environment=request.environment, scene=request.scenes[0], recipe=recipe, rollouts=rollouts, renderer=request.renderer,
         deployment=request.deployment, options=request.options, episodes=0, chains=0,
     )  # fmt: skip
     folder = claim(str(checkpoint), story, out)

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     driver = parser.add_mutually_exclusive_group()
     driver.add_argument("--adapter", type=Path, help="folder of an adapter that drives in the base's place")
     driver.add_argument("--adapt", default="", metavar="RECIPE", help="explore the scene and adapt first")
+    parser.add_argument("--rollouts", type=int, default=66, metavar="N", help="of that exploration (default: 66)")
     parser.add_argument("--via", default="direct", choices=WAYS, help="through the ROS nodes or without (default: direct)")
     parser.add_argument("--timing", default="lockstep", choices=TIMINGS, help="realtime: it goes on while one thinks")
     parser.add_argument("--renderer", default="auto", help="of the simulator (default: auto)")
@@ -89,6 +90,7 @@ def play(args: argparse.Namespace) -> int:
         args.out,
         adapter=args.adapter,
         recipe=args.adapt,
+        rollouts=args.rollouts,
         processes=args.processes,
         domain=args.domain,
         ray=args.ray,
