@@ -42,7 +42,7 @@ def main() -> int:
     recipe = replace(recipe, record=replace(recipe.record, tasks="open_drawer", scenes="A", episodes_per_task=args.episodes))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        record_demonstrations(recipe, folder / "bags", "auto")
+        record_demonstrations(recipe, folder / "bags", False, "auto")
         numbers = {"threads": args.threads, "steps": args.steps, **measure(recipe, folder, args.steps)}
     print(json.dumps(numbers, indent=1))
     write_result(args.out, numbers)

@@ -5,6 +5,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +113,15 @@ def start_stack(environment) -> Iterator[Callable[..., Stack]]:
     yield start
     for stack in stacks:
         stack.stop()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A folder with random weights of the playtable preset."""
+    from worldagen.checkpoint import save_checkpoint  # torch takes its time, and most tests here do without
+    from worldagen.session import make_policy
+
+    policy = make_policy("playtable")
+    folder = tmp_path_factory.mktemp("checkpoint") / "random"
+    save_checkpoint(folder, policy.network, policy.conventions, "random weights")
+    return folder

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from worldagen.checkpoint import save_checkpoint
 from worldagen.cli import main
 from worldagen.errors import EvaluationError, SimulatorError
-from worldagen.session import make_policy
 from worldagen_ros.benching import COMPARISON, compare_benchmarks, run_benchmark
 from worldagen_ros.evaluate_direct import DirectPlayer
 from worldagen_ros.evaluating import open_evaluation
@@ -28,14 +26,6 @@ episodes: 2
 max_steps: 10
 phrasings: training
 """
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    policy = make_policy("playtable")
-    folder = tmp_path_factory.mktemp("checkpoint") / "random"
-    save_checkpoint(folder, policy.network, policy.conventions, "random weights")
-    return folder
 
 
 @pytest.fixture(scope="module")

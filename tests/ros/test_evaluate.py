@@ -32,14 +32,6 @@ QUICK = EvaluationRequest(
 )
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    policy = make_policy("playtable")
-    folder = tmp_path_factory.mktemp("checkpoint") / "random"
-    save_checkpoint(folder, policy.network, policy.conventions, "random weights")
-    return folder
-
-
 def trials() -> list[Trial]:
     chain = draw_chain(500_000)
     return [

@@ -155,7 +155,9 @@ def test_a_simulator_that_does_not_start_says_why(given, words):
 
 
 def test_a_simulator_that_asks_a_question_gets_no_answer_instead_of_waiting_for_ever():
-    RemoteEnvironment(launch("make_impatient"), start_patience_s=60).close()
+    environment = RemoteEnvironment(launch("make_impatient"), start_patience_s=60)
+    assert environment.reset("turn", "here", 0).time_ns == 0
+    environment.close()
 
 
 def test_pictures_of_another_shape_are_refused():

@@ -19,6 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from worldagen.errors import SimulatorError, UnknownName
+from worldagen_sim.choices import fault_of_choices
 
 Conditions = Mapping[str, str]
 SCENES: tuple[str, ...] = ("A", "B", "C", "D")  # calvin_scene_A and so on
@@ -65,13 +66,8 @@ def initial_conditions() -> tuple[Conditions, ...]:
 
 def fault_of(conditions: Conditions) -> str:
     """Why no evaluation begins like this, in words; "" when one may."""
-    for name, choices in CHOICES.items():
-        if name not in conditions:
-            return f"{name} is missing"
-        if conditions[name] not in choices:
-            return f"{name} is {conditions[name]!r}; expected one of {', '.join(choices)}"
-    if unknown := [name for name in conditions if name not in CHOICES]:
-        return f"there is no {unknown[0]!r}; the table has {', '.join(CHOICES)}"
+    if fault := fault_of_choices(conditions, CHOICES):
+        return fault
     places = [conditions[block] for block in BLOCKS]
     for place in PLACES[1:]:
         if places.count(place) > 1:

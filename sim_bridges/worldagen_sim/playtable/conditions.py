@@ -18,6 +18,7 @@ from types import MappingProxyType
 import numpy as np
 
 from worldagen.errors import SimulatorError
+from worldagen_sim.choices import fault_of_choices
 
 Conditions = Mapping[str, str]
 BLOCKS = ("red_block", "blue_block", "pink_block")
@@ -53,13 +54,8 @@ def is_uncovered(conditions: Conditions, bay: str) -> bool:
 
 def fault_of(conditions: Conditions) -> str:
     """Why the table cannot be like this, in words; "" when it can."""
-    for name, choices in CHOICES.items():
-        if name not in conditions:
-            return f"{name} is missing"
-        if conditions[name] not in choices:
-            return f"{name} is {conditions[name]!r}; expected one of {', '.join(choices)}"
-    if unknown := [name for name in conditions if name not in CHOICES]:
-        return f"there is no {unknown[0]!r}; the table has {', '.join(CHOICES)}"
+    if fault := fault_of_choices(conditions, CHOICES):
+        return fault
     for place in SINGLE_PLACES:
         if len(blocks := at(conditions, place)) > 1:
             return f"{' and '.join(blocks)} are both in the place {place!r}, which holds one"

@@ -3,6 +3,7 @@
 Ray moves the jobs and watches the machines; what is played, and what is written where, is as with local processes.
 """
 
+import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def open_ray_workers(
         raise WorkerError("Ray is not installed; on every machine of the cluster: pip install worldagen[ray]") from None
     _require_answer(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
     except Exception as error:  # Ray has no error of its own for this
         raise WorkerError(f"there is no Ray cluster at {address!r}: {' '.join(str(error).split())[:300]}") from None
     actors: list[Any] = []
