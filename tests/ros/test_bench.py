@@ -121,7 +121,7 @@ def test_two_runs_are_compared_episode_by_episode(protocol, checkpoint, played, 
 def test_the_command_lists_protocols_and_refuses_in_one_line(capsys, checkpoint):
     assert main(["bench"]) == 0
     listed = capsys.readouterr().out
-    assert "calvin_abcd_d " in listed and "LIBERO, libero_10" in listed
+    assert "calvin_abcd_d " in listed and "LIBERO-10 in half the light" in listed
     assert main(["bench", "playtable_E", str(checkpoint), "--out", "nowhere"]) != 0
     assert "unknown protocol 'playtable_E'" in capsys.readouterr().err
     assert main(["bench", "playtable_D"]) != 0
