@@ -220,6 +220,21 @@ def test_only_what_is_asked_for_is_drawn_and_drawing_changes_nothing(libero):
     assert all(picture.std() > 10 for picture in pictures.values())
 
 
+def test_another_light_and_another_place_of_the_camera_change_the_pictures_and_nothing_else(libero):
+    plain = libero.reset(BOWL, "libero_spatial", 3)
+    before = libero.render()
+    other = make_environment("libero", options="suites=libero_spatial; light=0.4; camera_deg=20")
+    try:
+        assert other.version.endswith("light 0.4, camera 20 degrees")
+        changed = other.reset(BOWL, "libero_spatial", 3)
+        after = other.render()
+    finally:
+        other.close()
+    assert numbers(changed).tolist() == numbers(plain).tolist()
+    assert after["wrist"].mean() < 0.8 * before["wrist"].mean()
+    assert np.abs(after["static"].astype(int) - before["static"]).mean() > 20
+
+
 def test_what_cannot_be_is_refused_and_the_episode_stays(libero):
     before = libero.reset(STOVE, "libero_10", 0)
     with pytest.raises(UnknownName, match="unknown LIBERO suite 'A'; choose one of: libero_10, libero_90"):

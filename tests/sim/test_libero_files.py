@@ -112,6 +112,7 @@ def test_tasks_are_those_of_the_suites_that_are_wanted_in_their_order(tmp_path):
         ("auto", "size=3", SimulatorError, "size=3, settle_steps=10; expected a suite, 8 to 2048 pixels"),
         ("auto", "suites=''", SimulatorError, "expected a suite"),
         ("auto", "settle_steps=-1", SimulatorError, "0 or more steps"),
+        ("auto", "light=9", SimulatorError, "light=9, camera_deg=0.0; expected 0 to 3, -90 to 90"),
         ("auto", "assets=here", ConfigError, "no option of libero; expected .*suites, size, settle_steps"),
         ("auto", "python=/nowhere/python", SimulatorError, "no interpreter /nowhere/python, which the option python names"),
     ],

@@ -62,8 +62,8 @@ class Libero:
         settle_steps: int,
         settle: str,
         shows_before_settling: bool,
-        light: float,
-        camera_deg: float,
+        light: float = 1.0,
+        camera_deg: float = 0.0,
     ) -> None:
         versions = read_versions()
         self._platform, self._no_pictures = find_renderer(renderer)
