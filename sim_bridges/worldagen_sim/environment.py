@@ -120,6 +120,7 @@ ENVIRONMENTS = {
     "gymnasium": "worldagen_sim.gymnasium_bridge:make_gymnasium",
 }
 
+WITH_EXPERTS = ("playtable",)  # what can be demonstrated, explored without nodes, and evaluated with a world model's errors
 DISTURBANCES = ("noise", "delay")  # options of every simulator: worldagen_sim/disturbed.py
 
 

@@ -11,6 +11,7 @@ from worldagen.errors import EvaluationError
 from worldagen_ros.evaluating import FILMS, PAGE, evaluate_tasks
 from worldagen_sim.bench_page import draw_bench_page, draw_comparison_page
 from worldagen_sim.claimed_folder import write_json
+from worldagen_sim.environment import WITH_EXPERTS
 from worldagen_sim.evaluation import REPORT, EvaluationRequest, read_ended
 from worldagen_sim.paired import compare_evaluations
 from worldagen_sim.protocol import Protocol, departures
@@ -64,6 +65,11 @@ def adapt_to(request: EvaluationRequest, checkpoint: Path, out: Path, recipe: st
     """Explore the request's scene and adapt to it; the adapter's folder. What is there is not made again."""
     from worldagen_ros.adapting import StoryRequest, adapt_once, claim, explore
 
+    if request.environment not in WITH_EXPERTS:
+        raise EvaluationError(
+            f"--adapt explores {', '.join(WITH_EXPERTS)} only, not {request.environment}; explore and adapt there with the "
+            "nodes (docs/exploration.md, docs/adaptation.md) and give the adapter with --adapter"
+        )
     if len(request.scenes) != 1:
         raise EvaluationError(f"--adapt adapts to one place; this protocol has {len(request.scenes)} scenes")
     story = StoryRequest(

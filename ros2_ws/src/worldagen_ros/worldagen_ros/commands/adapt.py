@@ -18,7 +18,7 @@ from tqdm import tqdm
 from worldagen.adaptation.request import AdaptationRequest, Progress
 from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import stack_environment
-from worldagen_sim.environment import ENVIRONMENTS
+from worldagen_sim.environment import WITH_EXPERTS
 
 HELP = "adapt a checkpoint to a place by its world model's loss"
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rehearse", default="", metavar="KIND:PATH", help="stored data of known places, for optimiser.rehearsal"
     )
-    parser.add_argument("--env", default="playtable", choices=tuple(ENVIRONMENTS), help="simulator (default: playtable)")
+    parser.add_argument("--env", default="playtable", choices=WITH_EXPERTS, help="simulator (default: playtable)")
     parser.add_argument("--scene", default="D", help="the place (default: D)")
     parser.add_argument("--seed", type=int, default=0, help="of the exploration (default: 0)")
     parser.add_argument("--rollouts", type=int, default=66, metavar="N", help="of the exploration (default: 66)")

@@ -17,7 +17,7 @@ from typing import Any
 from worldagen.checkpoint import find_checkpoint
 from worldagen_ros.evaluating import PAGE, WAYS, evaluate
 from worldagen_ros.stack import stack_environment
-from worldagen_sim.environment import ENVIRONMENTS
+from worldagen_sim.environment import WITH_EXPERTS
 from worldagen_sim.evaluation import PHRASINGS, REPORT, EvaluationRequest
 
 HELP = "evaluate a checkpoint in a simulator: tasks, chains, held-out words, world model"
@@ -27,9 +27,7 @@ DEFAULT = EvaluationRequest()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", help="checkpoint folder, or the name of a shipped one")
     parser.add_argument("--out", type=Path, required=True, help="folder of the evaluation: new, empty, or one to go on with")
-    parser.add_argument(
-        "--env", default=DEFAULT.environment, choices=tuple(ENVIRONMENTS), help="simulator (default: playtable)"
-    )
+    parser.add_argument("--env", default=DEFAULT.environment, choices=WITH_EXPERTS, help="simulator (default: playtable)")
     parser.add_argument("--scenes", default=",".join(DEFAULT.scenes), help="names with commas between them (default: D)")
     parser.add_argument("--tasks", default="", help="names with commas between them (default: all)")
     _number(parser, "--episodes", DEFAULT.episodes, "of each task in each scene")

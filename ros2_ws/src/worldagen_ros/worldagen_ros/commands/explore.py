@@ -20,7 +20,7 @@ from worldagen.exploring import Exploration, Progress, Reason
 from worldagen_ros.config import DeploymentConfig, load_deployment
 from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import stack_environment
-from worldagen_sim.environment import ENVIRONMENTS, make_environment
+from worldagen_sim.environment import WITH_EXPERTS, make_environment
 from worldagen_sim.exploring import plain_instructions
 
 HELP = "explore a new place of the simulator, recording a bag"
@@ -29,7 +29,7 @@ DEPLOYMENT = "explore"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="BAG", help="folder of the bag; must not exist")
-    parser.add_argument("--env", default="playtable", choices=tuple(ENVIRONMENTS), help="simulator (default: playtable)")
+    parser.add_argument("--env", default="playtable", choices=WITH_EXPERTS, help="simulator (default: playtable)")
     parser.add_argument("--scene", default="", help="the place (default: the deployment's, D)")
     parser.add_argument(
         "--checkpoint", default="", help="a shipped one's name or a folder (default: the deployment's, playtable)"

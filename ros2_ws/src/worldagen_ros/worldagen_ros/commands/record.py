@@ -22,14 +22,14 @@ from worldagen_ros.demonstrating import DEPLOYMENT, configured
 from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import stack_environment
 from worldagen_sim.demonstrations import Ended, Ledger, Request, check_request
-from worldagen_sim.environment import ENVIRONMENTS, Environment, make_environment
+from worldagen_sim.environment import WITH_EXPERTS, Environment, make_environment
 
 HELP = "record demonstrations of a simulator's experts as bags"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the recording: new, empty, or one to go on with")
-    parser.add_argument("--env", default="playtable", choices=tuple(ENVIRONMENTS), help="simulator (default: playtable)")
+    parser.add_argument("--env", default="playtable", choices=WITH_EXPERTS, help="simulator (default: playtable)")
     parser.add_argument("--scenes", default="A,B,C", help="names with commas between them (default: A,B,C)")
     parser.add_argument("--tasks", default="", help="names with commas between them (default: all)")
     parser.add_argument("--episodes-per-task", type=int, default=10, metavar="N", help="kept ones, in each scene (default: 10)")
