@@ -21,6 +21,7 @@ from worldagen.config import setting
 from worldagen.errors import BadObservation, CalibrationError
 from worldagen.preprocess import ImageScaling, square_image
 from worldagen.provenance import sha256_of
+from worldagen.whole_files import write_whole
 
 NAME = "surprise.json"  # in a checkpoint folder
 FORMAT = "worldagen-surprise-1"
@@ -184,9 +185,7 @@ def write_calibration(calibration: Calibration, path: Path) -> None:
     """As JSON, replacing what was there. Raises CalibrationError when it cannot be written."""
     tree = {"format": FORMAT, **asdict(calibration)}
     try:
-        aside = path.with_name(f".{path.name}.aside")
-        aside.write_text(json.dumps(tree, indent=2) + "\n", "utf-8")
-        aside.replace(path)
+        write_whole(path, json.dumps(tree, indent=2) + "\n")
     except OSError as error:
         raise CalibrationError(f"{path}: cannot be written: {error}") from None
 

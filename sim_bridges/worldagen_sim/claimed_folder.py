@@ -1,12 +1,12 @@
 """A folder that belongs to one request: a file in it says which, and whoever asks for something else is refused."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from worldagen.errors import WorldAgenError
+from worldagen.whole_files import write_whole
 
 
 def claim_folder(folder: Path, name: str, asked: Mapping[str, Any], kind: str, refusal: type[WorldAgenError]) -> None:
@@ -32,9 +32,7 @@ def claim_folder(folder: Path, name: str, asked: Mapping[str, Any], kind: str, r
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Write a file that is there whole or not at all."""
-    aside = file.with_name(f"{file.name}.new")
-    aside.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, file)
+    write_whole(file, json.dumps(values, indent=1) + "\n")
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

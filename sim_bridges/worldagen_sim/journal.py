@@ -1,9 +1,10 @@
 """A file of JSON lines that only grows: what was written before a kill is there after it, and a torn last line is dropped."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from worldagen.whole_files import write_whole
 
 
 class Journal:
@@ -14,9 +15,7 @@ class Journal:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         if whole != text:  # else the next line would be glued to the torn one
-            aside = file.with_name(f"{file.name}.new")
-            aside.write_text(whole, encoding="utf-8")
-            os.replace(aside, file)
+            write_whole(file, whole)
         self.lines: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
 
     def append(self, line: dict[str, Any]) -> None:

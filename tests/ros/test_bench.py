@@ -107,9 +107,7 @@ def test_an_episode_that_the_simulator_failed_in_is_played_once_more(protocol, c
 
 def test_adapting_first_is_refused_where_nothing_can_be_explored_without_nodes(checkpoint, tmp_path):
     rules = find_protocol("libero_10")
-    with pytest.raises(
-        EvaluationError, match=r"--adapt explores playtable only, not libero; .* with --adapter"
-    ):
+    with pytest.raises(EvaluationError, match=r"--adapt explores playtable only, not libero; .* with --adapter"):
         run_benchmark("libero_10", rules, request_of("libero_10", rules), checkpoint, tmp_path / "out", recipe="default")
     assert not (tmp_path / "out").exists()
 

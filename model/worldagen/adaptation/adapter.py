@@ -31,6 +31,7 @@ from worldagen.errors import AdaptationError, ConfigError
 from worldagen.network.config import BackboneConfig, NetworkConfig
 from worldagen.network.worldagen import WorldAgen
 from worldagen.provenance import sha256_of
+from worldagen.whole_files import write_whole
 
 if TYPE_CHECKING:
     from worldagen.adaptation.gate import Check
@@ -214,12 +215,9 @@ def settle_checks(folder: Path, checks: Sequence["Check"], **numbers: Any) -> di
     kept = [Check(**item) for item in told["checks"] if item["name"].split()[0] not in kinds]
     more = {key: value for key, value in told.items() if key not in ("verdict", "reasons", "checks")}
     manifest["gate"] = Verdict((*kept, *checks), {**more, **numbers}).to_json()
-    aside = folder / f".{MANIFEST}.{os.getpid()}"
     try:
-        aside.write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-        aside.rename(folder / MANIFEST)
+        write_whole(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise AdaptationError(f"{folder}: the verdict cannot be written ({error}); it stands as it was") from None
     return manifest
 

@@ -4,8 +4,6 @@ Readers take the version number seriously: from 9 on the quality of service is a
 text with numbers; before 7 there is no type hash, before 6 no custom data.
 """
 
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ except ImportError:
 
 from worldagen.bags.types import BagMetadata, FileSummary, Topic
 from worldagen.errors import BagError, ForeignBag
+from worldagen.whole_files import write_whole
 
 NAME = "metadata.yaml"
 ROOT = "rosbag2_bagfile_information"
@@ -100,14 +99,7 @@ def write_information(
     if version >= 8:
         tree["ros_distro"] = ros_distro
     text = yaml.dump({ROOT: tree}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
-    aside = folder / f".{NAME}"
-    try:
-        aside.write_text(text, "utf-8")
-        os.replace(aside, folder / NAME)
-    except OSError:
-        with contextlib.suppress(OSError):  # what is left of it only takes up space
-            aside.unlink()
-        raise
+    write_whole(folder / NAME, text)
 
 
 def read_information(folder: Path) -> Information:

@@ -6,7 +6,6 @@ of the whole batch. A batch is drawn from (seed, step) in a thread of its own wh
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from tqdm import tqdm
 from worldagen.errors import TrainingError
 from worldagen.training.recipe import Loop, Machine, Optimiser
 from worldagen.training.state import MovingAverage, restore_state, save_state, saved_states, trained_weights
+from worldagen.whole_files import write_whole
 
 METRICS = "metrics.jsonl"
 KEPT_STATES = 4
@@ -211,9 +211,7 @@ def _cut_metrics(path: Path, step: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             lines = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
-            aside = path.with_name(f".{path.name}.{os.getpid()}")
-            aside.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-            aside.rename(path)
+            write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def _step_of(line: str) -> float:

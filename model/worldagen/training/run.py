@@ -9,7 +9,6 @@ OUT/policy_SEED/          stage 3: states, metrics, pictures
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from worldagen.training.policy import PolicyLoss, policy_batches, policy_report
 from worldagen.training.recipe import Recipe
 from worldagen.training.samples import NetworkNumbers, WindowPlaces, network_numbers, split_episodes
 from worldagen.training.state import averaged_weights, trained_weights
+from worldagen.whole_files import write_whole
 
 RECIPE, DATA, ENCODER, POLICY = "recipe.json", "data.json", "encoder.safetensors", "policy_"
 
@@ -228,7 +228,7 @@ def _claim(folder: Path, recipe: Recipe, specs: Sequence[str]) -> None:
     file = folder / RECIPE
     try:
         # Looked at before the recipe: another process of this run may be writing here.
-        foreign = folder.is_dir() and any(not item.name.startswith(RECIPE) for item in folder.iterdir())
+        foreign = folder.is_dir() and any(RECIPE not in item.name for item in folder.iterdir())
         if file.is_file():
             found = _read_json(file)
             differing = list(_differences(found, json.loads(json.dumps(asked))))
@@ -267,12 +267,9 @@ def _read_json(file: Path) -> object:
 
 
 def _write_json(file: Path, tree: object) -> None:
-    aside = file.with_name(f"{file.name}.{os.getpid()}")
     try:
-        aside.write_text(json.dumps(tree, indent=1), "utf-8")
-        aside.rename(file)
+        write_whole(file, json.dumps(tree, indent=1))
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise TrainingError(f"{file}: cannot be written: {error}") from None
 
 

@@ -39,6 +39,8 @@ OTHERS = (
     Recorded(topics.DELTA_TWIST, "geometry_msgs/msg/TwistStamped", qos.commands(None)),
     Recorded(topics.GRIPPER_COMMAND, "worldagen_msgs/msg/GripperCommand", qos.commands(None)),
     Recorded(topics.TASK_STATE, "worldagen_msgs/msg/TaskState", qos.LATCHED),
+    Recorded(topics.SURPRISE, "worldagen_msgs/msg/Surprise", qos.CHUNKS),
+    Recorded(topics.SPEED_SCALE, "std_msgs/msg/Float64", qos.LATCHED),
     Recorded(topics.POLICY_STATUS, "worldagen_msgs/msg/PolicyStatus", qos.LATCHED),
     Recorded(topics.DIAGNOSTICS, "diagnostic_msgs/msg/DiagnosticArray", qos.DIAGNOSTICS),
     Recorded(topics.TF, "tf2_msgs/msg/TFMessage", qos.CHUNKS),
