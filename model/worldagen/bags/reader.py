@@ -251,6 +251,7 @@ def _overlapping(files: list[_File]) -> Iterator[list[_File]]:
         yield group
 
 
+@lru_cache(maxsize=256)  # the same few in every bag, and reading them as YAML was half of opening a short one
 def _offered(text: str) -> tuple[Mapping[str, Any], ...]:
     """Offered quality of service from a channel; what is not understood is left out, as players do."""
     try:
