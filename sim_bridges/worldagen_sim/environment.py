@@ -43,6 +43,11 @@ class Camera:
     focal_length: float
 
 
+def pinhole(pixels: int, field_of_view_deg: float) -> Camera:
+    """A camera with square pictures that sees so many degrees from edge to edge."""
+    return Camera(pixels, pixels, pixels / 2 / np.tan(np.radians(field_of_view_deg) / 2))
+
+
 @dataclass(frozen=True, eq=False)
 class SimState:
     """The simulator after a reset or step; nothing here needs a picture.

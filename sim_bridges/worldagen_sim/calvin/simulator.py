@@ -28,7 +28,7 @@ from worldagen_sim.calvin.conditions import (
     initial_state,
 )
 from worldagen_sim.calvin.world import World, commit_of
-from worldagen_sim.environment import VIEWS, Camera, SimState, Task, find_task
+from worldagen_sim.environment import VIEWS, Camera, SimState, Task, find_task, pinhole
 
 VERSION = "1"  # of this bridge: another one means other episodes for the same scene, task and seed
 JOINT_NAMES = (*(f"panda_joint{number}" for number in range(1, 8)), "panda_finger_joint1", "panda_finger_joint2")
@@ -59,17 +59,13 @@ class Physics(Protocol):
     def target_pose(self) -> np.ndarray: ...
 
 
-def _pinhole(pixels: int, field_of_view_deg: float) -> Camera:
-    return Camera(pixels, pixels, pixels / 2 / np.tan(np.radians(field_of_view_deg) / 2))
-
-
 class Calvin:
     """A Franka Panda at CALVIN's play table. See Environment for the protocol."""
 
     name = "calvin"
     scenes = SCENES
     convention = CONVENTIONS["calvin"]
-    cameras: Mapping[str, Camera] = MappingProxyType({"static": _pinhole(200, 10.0), "wrist": _pinhole(84, 75.0)})
+    cameras: Mapping[str, Camera] = MappingProxyType({"static": pinhole(200, 10.0), "wrist": pinhole(84, 75.0)})
 
     def __init__(
         self, tasks: tuple[Task, ...], oracle: Oracle, make_world: Callable[[str], Physics], version: str, caveat: str = ""

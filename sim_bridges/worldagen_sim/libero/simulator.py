@@ -83,7 +83,7 @@ class Libero:
         self.conditions: Mapping[str, str] = {}
         self._world: Any = None  # LIBERO's ControlEnv
         self._of: tuple[str, str] = ("", "")  # suite and task of that world
-        self._steps, self._opening, self._success = 0, 1.0, False
+        self._steps, self._opening = 0, 1.0
         self._first_pictures: dict[str, np.ndarray] = {}  # from before settling, until the first step
 
     def reset(self, task: str, scene: str, seed: int, conditions: Mapping[str, str] | None = None) -> SimState:

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from worldagen.conventions import CONVENTIONS, decode_actions, encode_actions
 from worldagen.errors import SimulatorError
 from worldagen.types import ROW_LENGTH
-from worldagen_sim.environment import VIEWS, Camera, SimState, Task, find_task
+from worldagen_sim.environment import VIEWS, Camera, SimState, Task, find_task, pinhole
 from worldagen_sim.playtable.conditions import Conditions
 from worldagen_sim.playtable.draws import Draws
 from worldagen_sim.playtable.inverse_kinematics import InverseKinematics
@@ -47,10 +47,6 @@ MOST_TURN_RAD = np.array([joint.speed_rad_s for joint in ARM_JOINTS]) * SUBSTEPS
 SETTLE_STEPS = 5  # control steps before time starts, for blocks and servos to come to rest
 
 
-def _pinhole(pixels: int, field_of_view_deg: float) -> Camera:
-    return Camera(pixels, pixels, pixels / 2 / np.tan(np.radians(field_of_view_deg) / 2))
-
-
 class Playtable:
     """A Franka Panda at a table with drawer, sliding cabinet, switch, button and blocks. See Environment for the protocol."""
 
@@ -60,8 +56,8 @@ class Playtable:
     scenes = tuple(SCENES)
     cameras: Mapping[str, Camera] = MappingProxyType(
         {
-            "static": _pinhole(CAMERAS["static"], StaticCamera.field_of_view_deg),
-            "wrist": _pinhole(CAMERAS["wrist"], WRIST_FIELD_OF_VIEW_DEG),
+            "static": pinhole(CAMERAS["static"], StaticCamera.field_of_view_deg),
+            "wrist": pinhole(CAMERAS["wrist"], WRIST_FIELD_OF_VIEW_DEG),
         }
     )
     convention = CONVENTIONS["calvin"]

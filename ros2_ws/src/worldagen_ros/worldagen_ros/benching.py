@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,11 @@ def run_benchmark(
         "protocol": {"name": Path(name).stem, **asdict(protocol), "departures": departures(protocol, name, request)},
         "adapter": _told(adapter) if adapter else None,
     }
+    folder = out / "played" if recipe else out
     report = evaluate_tasks(
-        checkpoint, request, out / "played" if recipe else out, processes=processes, domain=domain, command=command,
+        checkpoint, request, folder, processes=processes, domain=domain, command=command,
         adapter=adapter, films=films, ray=ray, more=told,
     )  # fmt: skip
-    folder = out / "played" if recipe else out
     report["films"] = sorted(f"{FILMS}/{film.name}" for film in (folder / FILMS).glob("*.mp4"))
     write_json(folder / REPORT, report)
     (folder / PAGE).write_text(draw_bench_page(report), encoding="utf-8")
@@ -105,11 +105,6 @@ def compare_benchmarks(before: Path, after: Path, out: Path | None, command: str
     write_json(place / COMPARISON, told)
     (place / COMPARISON).with_suffix(".html").write_text(draw_comparison_page(told), encoding="utf-8")
     return told
-
-
-def changed_by(request: EvaluationRequest, changes: dict[str, Any]) -> EvaluationRequest:
-    """The request with what was asked for on the command line; None means: as the protocol has it."""
-    return replace(request, **{key: value for key, value in changes.items() if value is not None})
 
 
 def _told(adapter: Path) -> dict[str, Any]:

@@ -20,13 +20,13 @@ from typing import Any
 from worldagen.checkpoint import find_checkpoint
 from worldagen.errors import ConfigError
 from worldagen_ros.commands.evaluate import summary
+from worldagen_ros.evaluating import WAYS
 from worldagen_ros.stack import stack_environment
 from worldagen_sim.bench_page import alarms, tell_comparison
 from worldagen_sim.evaluation import TIMINGS
 from worldagen_sim.protocol import find_protocol, protocol_names, request_of
 
 HELP = "play a benchmark by its protocol, or compare two runs"
-WAYS = ("direct", "ros")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def list_protocols() -> int:
 
 
 def play(args: argparse.Namespace) -> int:
-    from worldagen_ros.benching import changed_by, run_benchmark
+    from worldagen_ros.benching import run_benchmark
 
     protocol = find_protocol(args.protocol)
     if len(args.what) != 1 or args.out is None:
@@ -85,7 +85,7 @@ def play(args: argparse.Namespace) -> int:
     report = run_benchmark(
         args.protocol,
         protocol,
-        changed_by(request_of(args.protocol, protocol), changes),
+        request_of(args.protocol, protocol, **{key: value for key, value in changes.items() if value is not None}),
         find_checkpoint(args.what[0]),
         args.out,
         adapter=args.adapter,
