@@ -228,6 +228,8 @@ def test_the_node_records_on_request_and_the_bag_passes_its_own_check(start_ros,
     request = StartRecording.Request(names=["operator"], values=["a test"])
     begun = call(graph, asker, StartRecording, topics.START_RECORDING, request)
     assert begun.success and Path(begun.bag).parent == tmp_path, begun.message
+    # The nodes of the deployment do not run here, which is said; the robot that does has been waited for.
+    assert "/policy" in begun.message and robot.get_name() not in begun.message
     assert not call(graph, asker, StartRecording, topics.START_RECORDING, request).success
     graph.wait(lambda: recorder.recorder.progress().messages.get(WRIST, 0) > 60, "two seconds of pictures")
     robot.silent |= {"static_camera", "wrist_camera", "joint_states"}

@@ -9,7 +9,6 @@ from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
-from rcl_interfaces.srv import GetParameters
 from rclpy.action import ActionClient
 from rclpy.node import Node
 
@@ -18,9 +17,8 @@ from worldagen_msgs.action import ExecuteInstruction
 from worldagen_msgs.msg import TaskState
 from worldagen_msgs.srv import ResetPolicy, ResetSimulator
 from worldagen_ros import qos, topics
+from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.messages import stamp_to_ns
-
-PING_PERIOD_S = 1.0
 
 
 class StackError(WorldAgenError):
@@ -39,8 +37,7 @@ class StackClient(Node):
         self._reset_simulator = self.create_client(ResetSimulator, topics.RESET_SIMULATOR)
         self._reset_policy = self.create_client(ResetPolicy, topics.RESET_POLICY)
         self._execute = ActionClient(self, ExecuteInstruction, topics.EXECUTE)
-        # Made last, on purpose: see _wait_until_known.
-        self._pings = {node: self.create_client(GetParameters, f"{node}/get_parameters") for node in ("policy", "sim")}
+        self._acquaintances = {node: Acquaintance(self, node) for node in ("policy", "sim")}  # made last, on purpose
 
     def destroy_node(self) -> None:
         self._execute.destroy()  # a node does not free its action clients
@@ -110,22 +107,8 @@ class StackClient(Node):
         return execution.cancel()
 
     def _wait_until_known(self, node: str) -> None:
-        """Until a node has discovered this one.
-
-        That we see a server does not mean that it sees us: what it answers before is lost, and a goal cannot be asked twice.
-        DDS announces the parts of a node in the order they were made, so an answer to the one made last proves the rest.
-        """
-        asked_s, answer = -PING_PERIOD_S, None
-
-        def answered() -> bool:
-            nonlocal asked_s, answer
-            if answer is not None and answer.done():
-                return True
-            if time.monotonic() - asked_s > PING_PERIOD_S:
-                asked_s, answer = time.monotonic(), self._pings[node].call_async(GetParameters.Request())
-            return False
-
-        self.wait(answered, f"an answer of node {node}")
+        """Until a node has discovered this one: a goal whose answer is lost cannot be asked twice."""
+        self.wait(self._acquaintances[node].made, f"an answer of node {node}")
 
     def _on_task_state(self, msg: TaskState) -> None:
         if msg.episode != self.task_state.episode:

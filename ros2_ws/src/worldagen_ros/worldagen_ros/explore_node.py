@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rcl_interfaces.srv import GetParameters
 from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -33,6 +32,7 @@ from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
 from worldagen_msgs.msg import TaskState
 from worldagen_msgs.srv import ResetSimulator, StartRecording, StopRecording
 from worldagen_ros import messages, qos, topics
+from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
 from worldagen_ros.explore_metadata import exploration_metadata
@@ -45,7 +45,7 @@ from worldagen_sim.exploring import plain_instructions, task_of
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 TICK_S = 0.02
-FEEDBACK_S, DISK_S, PING_S = 0.5, 1.0, 1.0  # between two of each
+FEEDBACK_S, DISK_S = 0.5, 1.0  # between two of each
 PATIENCE_S = 60.0  # with the other nodes, wall time
 CLOSING_S = 10.0  # for policy and recorder to end
 HOME_ROWS = 6  # of one chunk toward home; the next comes when half of them are played
@@ -111,9 +111,8 @@ class ExploreNode(Node):
         self.stop_recording = self.create_client(StopRecording, topics.STOP_RECORDING)
         self.reset_simulator = self.create_client(ResetSimulator, topics.RESET_SIMULATOR)
         self.reset_scene = self.create_client(Trigger, topics.RESET_SCENE)
-        # Made last, on purpose: see StackClient._wait_until_known.
         others = ("policy", "recorder", "sim") if self.begins == "reset" else ("policy", "recorder")
-        self.pings = {node: self.create_client(GetParameters, f"{node}/get_parameters") for node in others}
+        self.acquaintances = {node: Acquaintance(self, node) for node in others}  # made last, on purpose
         self.server = ExploreServer(self, self.instructions(), self.begin, self.on_cancel)
         self.create_timer(TICK_S, self.tick, clock=STEADY)
         self.diagnostics.set("exploration", OK, "idle")
@@ -124,8 +123,10 @@ class ExploreNode(Node):
     def story(self, run: Run) -> Story:
         """An exploration from begin to end. Raises Ending, in the end with FINISHED."""
         self.check_disk(run)
-        for node, client in self.pings.items():
-            yield from self.reach(node, client)
+        for node, acquaintance in self.acquaintances.items():  # a goal whose answer is lost cannot be asked twice
+            yield from self.until(
+                acquaintance.made, f"an answer of node {node}; start it, the recorder with recorder.enabled=true"
+            )
         yield from self.record(run)
         plan = plan_rollouts(run.asked)
         for rollout in plan:
@@ -136,20 +137,6 @@ class ExploreNode(Node):
             yield from self.roll_out(run, rollout, not_before_ns)
             run.whole += 1
         raise Ending(Reason.FINISHED, f"all {len(plan)} rollouts were played")
-
-    def reach(self, node: str, client: Any) -> Story:
-        """Until a node has discovered this one: a goal whose answer is lost cannot be asked twice."""
-        asked_s, answer = -PING_S, None
-
-        def answered() -> bool:
-            nonlocal asked_s, answer
-            if answer is not None and answer.done():
-                return True
-            if time.monotonic() - asked_s > PING_S:
-                asked_s, answer = time.monotonic(), client.call_async(GetParameters.Request())
-            return False
-
-        yield from self.until(answered, f"an answer of node {node}; start it, the recorder with recorder.enabled=true")
 
     def record(self, run: Run) -> Story:
         """Begin the bag."""

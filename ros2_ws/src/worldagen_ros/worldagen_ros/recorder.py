@@ -76,7 +76,7 @@ class Recorder:
     @property
     def silent(self) -> tuple[str, ...]:
         """Topics somebody publishes, of which no message has been recorded yet."""
-        return tuple(stream.name for stream in self._streams if not stream.heard and stream.publishers)
+        return tuple(stream.name for stream in self._streams if not stream.heard and stream.publisher_names)
 
     @property
     def not_recorded(self) -> tuple[str, ...]:
@@ -95,6 +95,12 @@ class Recorder:
     def connected(self) -> bool:
         """Whether every topic that somebody publishes is subscribed for good."""
         return all(stream.connected for stream in self._streams)
+
+    @property
+    def publishers(self) -> frozenset[str]:
+        """Full names of the other nodes that publish something to be recorded, as far as they have been discovered."""
+        own = self._node.get_fully_qualified_name()
+        return frozenset(name for stream in self._streams for name in stream.publisher_names) - {own}
 
     def newest_ns(self, name: str) -> int:
         """Publish time of the newest message of a topic in this bag, by its relative name; -1 for none."""
@@ -176,7 +182,7 @@ class _Stream:
         self.name = node.resolve_topic_name(item.name)
         self.heard = False  # in this bag
         self.newest_published_ns = -1
-        self.publishers = 0
+        self.publisher_names: frozenset[str] = frozenset()
         self.problem = ""
         self._hopeless = False
         self._newest_sent_ns = -1
@@ -195,7 +201,7 @@ class _Stream:
     @property
     def connected(self) -> bool:
         """Whether nobody publishes, or what is published comes in order."""
-        return self.publishers == 0 or self._settled
+        return not self.publisher_names or self._settled
 
     def begin(self, recording: Recording) -> None:
         """From now on, into this bag."""
@@ -213,7 +219,6 @@ class _Stream:
         if not self._settled and 0.0 < self._settles_s <= time.monotonic():
             self._settle()
         offered = self._offered()
-        self.publishers = len(offered)
         depth = IMAGE_DEPTH if self._item.type == IMAGE else DEPTH
         wanted = qos.matching(offered, self._item.expected, depth)
         asked = (wanted.reliability, wanted.durability)
@@ -240,7 +245,9 @@ class _Stream:
         publishers = self._node.get_publishers_info_by_topic(self.name)
         others = {info.topic_type for info in publishers} - {self._item.type}
         self.problem = f"somebody publishes {', '.join(sorted(others))} there; expected {self._item.type}" if others else ""
-        return [info.qos_profile for info in publishers if info.topic_type == self._item.type]
+        ours = [info for info in publishers if info.topic_type == self._item.type]
+        self.publisher_names = frozenset(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in ours)
+        return [info.qos_profile for info in ours]
 
     def _subscribe(self, wanted: QoSProfile) -> Subscription:
         make = partial(self._node.create_subscription, self._message_type, self._item.name, self._callback(), wanted, raw=True)

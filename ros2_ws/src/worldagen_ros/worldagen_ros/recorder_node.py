@@ -1,10 +1,14 @@
 """Recorder node: starts and stops bags when it is told to, and tells loudly when one ended by itself."""
 
+import time
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.task import Future
 
 from worldagen.bags.contract import KEY, NAME
 from worldagen.bags.disk import free_bytes
@@ -13,15 +17,18 @@ from worldagen.config import leaves
 from worldagen.errors import WorldAgenError
 from worldagen_msgs.srv import StartRecording, StopRecording
 from worldagen_ros import topics
+from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from worldagen_ros.params import read_sections
 from worldagen_ros.recorded import contract_of_deployment, recorded_of
 from worldagen_ros.recorder import Recorder
 from worldagen_ros.runtime import run_node
+from worldagen_ros.specs import nodes_of
 
 SECTIONS = ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder", "explore", "adapt")
 STATUS_PERIOD_S = 1.0
+CONNECT_PERIOD_S, CONNECT_PATIENCE_S = 0.05, 3.0  # while a bag begins
 MIB = 1 << 20
 
 
@@ -36,7 +43,9 @@ class RecorderNode(Node):
         self.contract = contract_of_deployment(self.deployment, self.resolve_topic_name)
         self.diagnostics = Diagnostics(self)
         self.recorder = Recorder(self, recorded_of(self.deployment), self.config, self.on_stopped)
-        self.create_service(StartRecording, topics.START_RECORDING, self.on_start)
+        start: Any = self.on_start  # the type hints of rclpy know no coroutines, its executors do
+        own = MutuallyExclusiveCallbackGroup()  # it waits, and nothing else may wait for it
+        self.create_service(StartRecording, topics.START_RECORDING, start, callback_group=own)
         self.create_service(StopRecording, topics.STOP_RECORDING, self.on_stop)
         self.create_timer(STATUS_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.diagnostics.set("recording", OK, "idle")
@@ -56,16 +65,39 @@ class RecorderNode(Node):
         self.report()
         return folder
 
-    def on_start(self, request: StartRecording.Request, response: StartRecording.Response) -> StartRecording.Response:
+    async def on_start(self, request: StartRecording.Request, response: StartRecording.Response) -> StartRecording.Response:
+        """Answered when those who publish have discovered the recorder: whatever is published after that is in the bag."""
         try:
             if len(request.names) != len(request.values):
                 raise WorldAgenError(f"{len(request.names)} names with {len(request.values)} values; expected as many as names")
             response.bag = str(self.start(request.bag, dict(zip(request.names, request.values, strict=True))))
             response.success, response.message = True, f"recording into {response.bag}"
+            if strangers := await self.connect():
+                response.message += f"; not heard of yet: {', '.join(strangers)}"
+                self.get_logger().warning(response.message)
         except WorldAgenError as error:
             response.message = str(error)
             self.get_logger().error(f"not recording: {error}")
         return response
+
+    def connect(self) -> Future:
+        """Of the deployment's nodes, and of all who publish, those that have not discovered the recorder in time."""
+        names = {spec.name for spec in nodes_of(self.deployment)} - {self.get_name()}
+        expected = {f"{self.get_namespace().rstrip('/')}/{name}" for name in names} | self.recorder.publishers
+        acquaintances = {name: Acquaintance(self, name) for name in sorted(expected)}
+        deadline_s, connected = time.monotonic() + CONNECT_PATIENCE_S, Future(executor=self.executor)
+
+        def look() -> None:
+            strangers = [name for name, acquaintance in acquaintances.items() if not acquaintance.made()]
+            if strangers and time.monotonic() < deadline_s:
+                return
+            self.destroy_timer(timer)
+            for acquaintance in acquaintances.values():
+                acquaintance.close()
+            connected.set_result(strangers)
+
+        timer = self.create_timer(CONNECT_PERIOD_S, look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        return connected
 
     def on_stop(self, _: StopRecording.Request, response: StopRecording.Response) -> StopRecording.Response:
         try:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from rcl_interfaces.srv import GetParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
@@ -32,6 +31,7 @@ from worldagen.replay.recorded import COMPRESSED, STREAMS, RecordedRun
 from worldagen_msgs.action import ExecuteInstruction
 from worldagen_msgs.msg import ActionChunk
 from worldagen_ros import messages, qos, topics
+from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.client import Execution, StackClient, StackError
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.definitions import topic_of
@@ -81,7 +81,7 @@ class Player(StackClient):
         self._time = self.create_publisher(Clock, name, qos.CLOCK) if clock else None
         self.create_subscription(ActionChunk, topics.ACTION_CHUNK, self._on_chunk, EVERYTHING)
         # Made last, as in StackClient: its answer proves that the policy knows everything above.
-        self._pings["policy"] = self.create_client(GetParameters, "policy/get_parameters")
+        self._acquaintances["policy"] = Acquaintance(self, "policy")
 
     def wait_until_connected(self) -> None:
         """Until the policy hears everything that is published here, and is heard."""
