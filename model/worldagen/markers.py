@@ -15,7 +15,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from worldagen.errors import BadObservation, ConfigError
+from worldagen.exploring import Envelope
 from worldagen.kinematics import ForwardKinematics, find_robot
+from worldagen.limits import LimitsConfig
 from worldagen.poses import Pose
 
 Colour = tuple[float, float, float, float]
@@ -32,7 +34,11 @@ AXES: tuple[Colour, ...] = ((0.9, 0.2, 0.2, 1.0), (0.2, 0.8, 0.3, 1.0), (0.3, 0.
 
 FRUSTUM_M = 0.15  # from the camera to the picture that is drawn before it
 AXES_M = 0.08
+REMEMBERED_NS = 3_000_000_000  # a chunk answers no older observation
+APART_NS = 5_000_000  # closer poses are the same one for a picture
+NEAR_NS = 250_000_000
 LONGEST_CHAIN = 100  # frames; a longer one goes in circles
+ORIGIN = Pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))  # of the base frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +86,32 @@ def chunk_path(measured: Pose, rows: np.ndarray) -> tuple[Pose, ...]:
     As the policy asks it, before the command node's limits and blending.
     """
     path = [measured]
-    for row in rows:
+    for row in np.array(rows):  # a copy: scipy takes no read-only rows, and those of a chunk are
         path.append(path[-1].moved(row))
     return tuple(path)
+
+
+class PoseMemory:
+    """Where the tool was in the last seconds, because a chunk begins where its observation was taken, not where it arrives."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Pose] = {}  # by stamp, the oldest first
+
+    def see(self, stamp_ns: int, pose: Pose) -> None:
+        """A measured pose. One with an earlier stamp than the last begins anew: the robot was put elsewhere."""
+        last_ns = next(reversed(self._seen), stamp_ns)
+        if stamp_ns < last_ns:
+            self._seen.clear()
+        elif 0 < stamp_ns - last_ns < APART_NS:
+            return
+        self._seen[stamp_ns] = pose
+        while stamp_ns - next(iter(self._seen)) > REMEMBERED_NS:
+            self._seen.pop(next(iter(self._seen)))
+
+    def at(self, stamp_ns: int) -> Pose | None:
+        """The pose nearest to an instant; None where none is near."""
+        nearest_ns = min(self._seen, key=lambda seen_ns: abs(seen_ns - stamp_ns), default=None)
+        return None if nearest_ns is None or abs(nearest_ns - stamp_ns) > NEAR_NS else self._seen[nearest_ns]
 
 
 def draw_chunk(measured: Pose, rows: np.ndarray) -> Drawing:
@@ -109,6 +138,14 @@ def draw_box(name: str, low: Sequence[float], high: Sequence[float], colour: Col
     """The edges of an upright box. Raises ConfigError as `box_edges`."""
     edges = box_edges(low, high)
     return Drawing(name, edges, np.tile(colour, (len(edges), 1)), label=label)
+
+
+def draw_bounds(limits: LimitsConfig, envelope: Envelope | None) -> tuple[Drawing, ...]:
+    """What the tool may not leave: the command node's work space and, where a place is explored, the envelope."""
+    bounds = [draw_box("workspace", limits.workspace_low_m, limits.workspace_high_m, WORKSPACE, "work space")]
+    if envelope is not None:
+        bounds.append(draw_box("envelope", envelope.low_m, envelope.high_m, ENVELOPE, "exploration envelope"))
+    return tuple(bounds)
 
 
 def frustum_edges(camera: Pinhole, pose: Pose, depth_m: float = FRUSTUM_M) -> np.ndarray:
@@ -181,7 +218,7 @@ def find_pose(frame: str, parents: Mapping[str, tuple[str, Pose]], known: Mappin
 
     parents: frame -> its parent and its pose in that.
     """
-    within = Pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
+    within = ORIGIN
     for _ in range(LONGEST_CHAIN):
         if frame in known:
             return placed(known[frame], within)

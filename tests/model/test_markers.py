@@ -7,22 +7,23 @@ from scipy.spatial.transform import Rotation
 from worldagen import markers
 from worldagen.commanding import Commander
 from worldagen.errors import BadObservation, ConfigError
+from worldagen.exploring import Envelope
 from worldagen.kinematics import ForwardKinematics
 from worldagen.limits import LimitsConfig
-from worldagen.markers import Pinhole
+from worldagen.markers import ORIGIN, Pinhole
 from worldagen.poses import Pose
 from worldagen.types import ActionChunk
 
 HERE = Pose(np.array([0.1, -0.2, 0.5]), Rotation.from_euler("xyz", [3.1, 0.1, 0.4]).as_quat())
-STILL = Pose(np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
 
 
 def test_the_path_of_a_chunk_is_the_way_the_command_node_goes():
     rows = np.random.default_rng(0).uniform(-0.01, 0.01, (6, 7))
     commander = Commander(LimitsConfig(), blend_rows=0, max_chunk_age_s=1.0)
-    commander.offer(ActionChunk(0, 0, 1 / 30, "calvin", rows), 0)
-    commanded = [commander.tick(index, HERE) for index in range(6)]
-    path = markers.chunk_path(HERE, rows)
+    chunk = ActionChunk(0, 0, 1 / 30, "calvin", rows)
+    commander.offer(chunk, 0)
+    commanded = [command for index in range(6) if (command := commander.tick(index, HERE))]
+    path = markers.chunk_path(HERE, chunk.rows)
     assert np.allclose([pose.position for pose in path[1:]], [command.pose.position for command in commanded])
     assert np.allclose([pose.quaternion for pose in path[1:]], [command.pose.quaternion for command in commanded])
     assert path[0] is HERE
@@ -37,6 +38,25 @@ def test_each_stretch_of_a_path_has_the_colour_of_its_rows_gripper():
     assert np.allclose(colours[1], (np.array(markers.OPEN) + markers.CLOSED) / 2)
 
 
+def test_a_path_begins_where_the_tool_was_when_its_pictures_were_taken():
+    memory = markers.PoseMemory()
+    poses = [Pose(np.array([0.01 * step, 0.0, 0.0]), ORIGIN.quaternion) for step in range(300)]
+    for step, pose in enumerate(poses):
+        memory.see(step * 33_000_000, pose)
+    assert memory.at(290 * 33_000_000 + 4_000_000) is poses[290]
+    assert memory.at(0) is None  # forgotten
+    assert memory.at(320 * 33_000_000) is None  # nobody knows yet
+    memory.see(5, HERE)  # an episode begins
+    assert memory.at(290 * 33_000_000) is None and memory.at(5) is HERE
+
+
+def test_of_a_fast_stream_of_poses_few_are_kept():
+    memory = markers.PoseMemory()
+    for step in range(3000):
+        memory.see(step * 1_000_000, HERE)
+    assert memory.at(1_500_000_000) is HERE and len(memory._seen) <= 601
+
+
 def test_an_opening_beyond_its_ends_has_the_colour_of_the_end():
     assert markers.opening_colour(1.7).tolist() == list(markers.OPEN)
     assert markers.opening_colour(-1.0).tolist() == list(markers.CLOSED)
@@ -49,6 +69,14 @@ def test_a_box_has_twelve_edges_along_the_axes_between_its_corners():
     assert sorted(lengths.sum(axis=1)) == [2] * 4 + [3] * 4 + [4] * 4 and (np.count_nonzero(lengths, axis=1) == 1).all()
     assert len(np.unique(segments.reshape(-1, 3), axis=0)) == 8
     assert segments[-1, 1].tolist() == [1, 2, 3]  # where its label stands
+
+
+def test_the_envelope_is_drawn_only_where_a_place_is_explored():
+    limits, envelope = LimitsConfig(), Envelope(low_m=(-0.3, -0.3, 0.1))
+    assert [bound.name for bound in markers.draw_bounds(limits, None)] == ["workspace"]
+    workspace, drawn = markers.draw_bounds(limits, envelope)
+    assert workspace.points.min(axis=0).tolist() == list(limits.workspace_low_m)
+    assert drawn.points.min(axis=0).tolist() == [-0.3, -0.3, 0.1] and drawn.label
 
 
 @pytest.mark.parametrize(("low", "high"), [((0, 0), (1, 1, 1)), ((0, 0, 2), (1, 1, 1)), ((0, 0, np.nan), (1, 1, 1))])
@@ -117,5 +145,5 @@ def test_a_camera_on_the_hand_is_found_by_way_of_its_parents():
 
 
 def test_a_frame_without_a_way_to_the_robot_or_in_a_circle_is_nowhere():
-    assert markers.find_pose("lens", {"lens": ("bracket", STILL)}, {"hand": HERE}) is None
-    assert markers.find_pose("a", {"a": ("b", STILL), "b": ("a", STILL)}, {"hand": HERE}) is None
+    assert markers.find_pose("lens", {"lens": ("bracket", ORIGIN)}, {"hand": HERE}) is None
+    assert markers.find_pose("a", {"a": ("b", ORIGIN), "b": ("a", ORIGIN)}, {"hand": HERE}) is None
