@@ -101,16 +101,16 @@ class InverseKinematics(ForwardKinematics):
         self._columns = [joint.idx_v for joint in joints]
         self._speeds = self._config.speed_share * np.array([self._model.velocityLimit[joint.idx_v] for joint in joints])  # (J,)
         self.low, self.high = self._joint_limits(find_robot(robot).read_bytes(), joints)  # (J,) each
-        # A joint without speed, such as a mount's, is where it is.
-        self._moving = self._speeds > 0.0
+        # (J,) a joint without speed, such as a mount's, is where it is
+        self.moving = self._speeds > 0.0
         self._rest = np.zeros(len(joints))
-        if len(self._config.rest_rad) != self._moving.sum():
-            names = [name for name, moving in zip(self.joint_names, self._moving, strict=True) if moving]
+        if len(self._config.rest_rad) != self.moving.sum():
+            names = [name for name, moving in zip(self.joint_names, self.moving, strict=True) if moving]
             raise ConfigError(
                 f"the rest posture has {len(self._config.rest_rad)} numbers; "
                 f"robot {robot!r} needs {len(names)}: {', '.join(names)}"
             )
-        self._rest[self._moving] = self._config.rest_rad
+        self._rest[self.moving] = self._config.rest_rad
 
     def step(
         self,
@@ -203,8 +203,8 @@ class InverseKinematics(ForwardKinematics):
         near = max(0.0, 1.0 - smallest / self._config.singular_m) if self._config.singular_m else 0.0
         damping = KEEP**2 + (near * self._config.damping_m) ** 2
         # Who is outside already may come back, but not go on.
-        low, high = np.minimum(self.low, start)[self._moving], np.maximum(self.high, start)[self._moving]
-        first = start[self._moving]
+        low, high = np.minimum(self.low, start)[self.moving], np.maximum(self.high, start)[self.moving]
+        first = start[self.moving]
         reach = np.maximum(low, first - REACH_RAD), np.minimum(high, first + REACH_RAD)
 
         joints, anchor = first, first
@@ -215,7 +215,7 @@ class InverseKinematics(ForwardKinematics):
                 longest = self._config.rest_share * float(
                     np.linalg.norm(_bounded_step(rows, ways, first, first, damping, 0.0, *reach) - first)
                 )
-                lean = self._rest[self._moving] - first
+                lean = self._rest[self.moving] - first
                 anchor = first + lean * min(1.0, longest / max(float(np.linalg.norm(lean)), 1e-12))
                 cost = _cost(ways, first - anchor, damping)
             after = _bounded_step(rows, ways, joints, anchor, damping, CAUTION[caution], *reach)
@@ -234,7 +234,7 @@ class InverseKinematics(ForwardKinematics):
 
     def _all_joints(self, start: np.ndarray, moving: np.ndarray) -> np.ndarray:
         joints = start.copy()
-        joints[self._moving] = moving
+        joints[self.moving] = moving
         return joints
 
     def _look(self, joints: np.ndarray) -> tuple[pinocchio.SE3, np.ndarray]:
@@ -245,7 +245,7 @@ class InverseKinematics(ForwardKinematics):
         pinocchio.computeJointJacobians(self._model, self._data, configuration)
         frame = pinocchio.updateFramePlacement(self._model, self._data, self._tool)
         axes = pinocchio.ReferenceFrame.LOCAL_WORLD_ALIGNED
-        whole = pinocchio.getFrameJacobian(self._model, self._data, self._tool, axes)[:, self._columns][:, self._moving]
+        whole = pinocchio.getFrameJacobian(self._model, self._data, self._tool, axes)[:, self._columns][:, self.moving]
         turns = whole[3:]
         moves = whole[:3] - pinocchio.skew(frame.rotation @ self._offset.translation) @ turns
         jacobian = np.concatenate([self._base.rotation @ moves, self._base.rotation @ turns])

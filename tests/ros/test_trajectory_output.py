@@ -1,0 +1,115 @@
+"""Poses become joint trajectories that a joint_trajectory_controller takes, and that end at rest."""
+
+import numpy as np
+import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from worldagen.errors import BadCommand, BadObservation, ConfigError
+from worldagen.inverse import InverseConfig
+from worldagen.kinematics import ForwardKinematics
+from worldagen.poses import Pose
+from worldagen_ros.config import RobotConfig
+from worldagen_ros.trajectory_output import DELAY_S, MAX_LEAD_RAD, TrajectoryOutput
+
+PERIOD_S = 1 / 30
+PERIOD_NS = round(PERIOD_S * 1e9)
+ROBOT = RobotConfig()
+KINEMATICS = ForwardKinematics(ROBOT.urdf, ROBOT.tool_frame, ROBOT.base_pose, ROBOT.tool_offset)
+ARM = KINEMATICS.joint_names
+READY = np.array(InverseConfig().rest_rad)
+START_NS = 5_000_000_000
+
+
+def pose_of(joints: np.ndarray) -> Pose:
+    return Pose.from_euler(KINEMATICS.tool_pose(ARM, joints))
+
+
+def away(way: float) -> Pose:
+    pose = pose_of(READY)
+    return Pose(pose.position + np.array([way, 0.0, 0.0]), pose.quaternion)
+
+
+def seconds(point: JointTrajectoryPoint) -> float:
+    return point.time_from_start.sec + point.time_from_start.nanosec * 1e-9
+
+
+def test_a_trajectory_is_what_the_controller_checks_for():
+    output = TrajectoryOutput(ROBOT, PERIOD_S)
+    msg = output.encode(away(0.003), ["panda_finger_joint1", *ARM[::-1]], [0.04, *READY[::-1]], START_NS, "world")
+    msg = deserialize_message(serialize_message(msg), JointTrajectory)
+    assert msg.joint_names == list(ARM) == list(output.joint_names)
+    assert (msg.header.stamp.sec, msg.header.frame_id) == (5, "world")
+    moving, resting = msg.points
+    assert seconds(moving) == pytest.approx(PERIOD_S + DELAY_S)
+    assert seconds(resting) > seconds(moving)  # times increase strictly
+    assert list(resting.velocities) == [0.0] * 7  # or it would be refused
+    assert len(moving.positions) == len(moving.velocities) == len(resting.positions) == 7
+    assert np.array(moving.velocities) == pytest.approx((np.array(moving.positions) - READY) / PERIOD_S)
+
+
+def test_an_arm_that_follows_is_led_to_the_pose_without_a_step():
+    output, joints, before = TrajectoryOutput(ROBOT, PERIOD_S), READY, np.zeros(7)
+    for tick in range(60):
+        wanted = away(0.003 * min(tick, 40))
+        moving, _ = output.encode(wanted, ARM, joints, START_NS + tick * PERIOD_NS, "world").points
+        assert np.abs(np.array(moving.velocities) - before).max() <= InverseConfig().acceleration_radps2 * PERIOD_S + 1e-9
+        joints, before = np.array(moving.positions), np.array(moving.velocities)
+    assert output.step is not None and output.step.reached
+    assert away(0.12).row_to(pose_of(joints))[:3] == pytest.approx(np.zeros(3), abs=5e-4)
+
+
+def test_the_last_point_is_where_the_joints_come_to_rest():
+    output = TrajectoryOutput(ROBOT, PERIOD_S)
+    for tick in range(20):
+        moving, resting = output.encode(away(0.004 * tick), ARM, READY, START_NS + tick * PERIOD_NS, "world").points
+        braking_s = seconds(resting) - seconds(moving)
+        velocities = np.array(moving.velocities)
+        assert np.abs(velocities).max() / braking_s <= InverseConfig().acceleration_radps2 + 1e-6
+        assert np.array(resting.positions) == pytest.approx(np.array(moving.positions) + velocities * braking_s / 2)
+
+
+def test_an_arm_that_is_held_is_not_wound_up():
+    output, farthest = TrajectoryOutput(ROBOT, PERIOD_S), 0.0
+    for tick in range(100):
+        moving, _ = output.encode(away(0.2), ARM, READY, START_NS + tick * PERIOD_NS, "world").points
+        farthest = np.abs(np.array(moving.positions) - READY).max()
+    step = 2.61 * InverseConfig().speed_share * PERIOD_S
+    assert 0.5 * MAX_LEAD_RAD < farthest <= MAX_LEAD_RAD + step
+    assert output.step is not None and not output.step.reached
+
+
+@pytest.mark.parametrize("what", ["reset", "a pause", "time runs back"])
+def test_after_an_interruption_it_begins_where_the_arm_is(what):
+    output = TrajectoryOutput(ROBOT, PERIOD_S)
+    for tick in range(10):
+        output.encode(away(0.05), ARM, READY, START_NS + tick * PERIOD_NS, "world")
+    stamp_ns = START_NS + {"reset": 10 * PERIOD_NS, "a pause": 2_000_000_000, "time runs back": -1}[what]
+    if what == "reset":
+        output.reset()
+    elsewhere = READY + 0.3
+    moving, _ = output.encode(pose_of(elsewhere), ARM, elsewhere, stamp_ns, "world").points
+    assert np.array(moving.positions) == pytest.approx(elsewhere)
+    assert np.array(moving.velocities) == pytest.approx(np.zeros(7), abs=1e-9)
+
+
+def test_bad_numbers_are_refused_and_change_nothing():
+    output = TrajectoryOutput(ROBOT, PERIOD_S)
+    output.encode(away(0.003), ARM, READY, START_NS, "world")
+    step = output.step
+    with pytest.raises(BadObservation, match="lacks panda_joint1"):
+        output.encode(away(0.003), ARM[1:], READY[1:], START_NS + PERIOD_NS, "world")
+    with pytest.raises(BadCommand, match="expected finite numbers"):
+        output.encode(Pose(np.full(3, np.nan), np.array([0.0, 0.0, 0.0, 1.0])), ARM, READY, START_NS + PERIOD_NS, "world")
+    assert output.step is step
+
+
+def test_a_mount_is_not_commanded():
+    output = TrajectoryOutput(RobotConfig(urdf="panda_on_mount", base_pose=(0.0,) * 6), PERIOD_S)
+    assert output.joint_names == ARM
+
+
+@pytest.mark.parametrize(("period_s", "ahead_s"), [(0.0, None), (1.0, None), (0.02, 0.01)])
+def test_a_period_that_cannot_be_is_refused(period_s, ahead_s):
+    with pytest.raises(ConfigError, match=r"expected a period from 0 to 0\.5 s, and no less ahead than a period"):
+        TrajectoryOutput(ROBOT, period_s, ahead_s=ahead_s)
