@@ -16,7 +16,7 @@ from worldagen.errors import BadObservation, ConfigError
 OPEN_SHARE = 0.96  # of a finger's way; a 5.6 cm block holds the Panda's fingers at 0.7
 
 # name -> URDF that comes with us; anything else is taken as a path
-ROBOTS = {"panda": "panda.urdf", "panda_on_mount": "panda_on_mount.urdf"}
+ROBOTS = {"panda": "panda.urdf", "panda_on_mount": "panda_on_mount.urdf", "fr3": "fr3.urdf"}
 
 
 def find_robot(robot: str) -> Path:

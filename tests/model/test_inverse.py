@@ -202,3 +202,11 @@ def test_what_is_not_finite_is_refused():
         ARM.step(ARM.joint_names, READY, pose, PERIOD_S, np.zeros(3))
     with pytest.raises(BadObservation, match="lacks panda_joint7"):
         ARM.step(ARM.joint_names[:6], READY[:6], pose, PERIOD_S)
+
+
+def test_an_fr3_stands_where_a_panda_stands_within_limits_of_its_own():
+    fr3 = InverseKinematics("fr3", "fr3_hand_tcp")
+    assert fr3.tool_pose(fr3.joint_names, READY) == pytest.approx(ARM.tool_pose(ARM.joint_names, READY))
+    assert (fr3.low[5], fr3.high[3]) == pytest.approx((0.5445 + CONFIG.margin_rad, -0.1518 - CONFIG.margin_rad))
+    step = fr3.step(fr3.joint_names, READY, pose_of(READY + 0.001), PERIOD_S)
+    assert step.reached
