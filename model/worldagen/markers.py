@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from worldagen.errors import BadObservation, ConfigError
 from worldagen.exploring import Envelope
 from worldagen.kinematics import ForwardKinematics, find_robot
-from worldagen.limits import LimitsConfig
+from worldagen.limits import LimitsConfig, keep_out_boxes
 from worldagen.poses import Pose
 
 Colour = tuple[float, float, float, float]
@@ -141,8 +141,10 @@ def draw_box(name: str, low: Sequence[float], high: Sequence[float], colour: Col
 
 
 def draw_bounds(limits: LimitsConfig, envelope: Envelope | None) -> tuple[Drawing, ...]:
-    """What the tool may not leave: the command node's work space and, where a place is explored, the envelope."""
+    """What the tool may not leave or enter: the command node's work space and keep-out boxes, the envelope of exploring."""
     bounds = [draw_box("workspace", limits.workspace_low_m, limits.workspace_high_m, WORKSPACE, "work space")]
+    for number, (low, high) in enumerate(keep_out_boxes(limits.keep_out_m), 1):
+        bounds.append(draw_box(f"keep_out/{number}", low, high, KEEP_OUT, "keep out"))
     if envelope is not None:
         bounds.append(draw_box("envelope", envelope.low_m, envelope.high_m, ENVELOPE, "exploration envelope"))
     return tuple(bounds)

@@ -79,6 +79,12 @@ def test_the_envelope_is_drawn_only_where_a_place_is_explored():
     assert drawn.points.min(axis=0).tolist() == [-0.3, -0.3, 0.1] and drawn.label
 
 
+def test_every_keep_out_box_is_drawn():
+    limits = LimitsConfig(keep_out_m=(0.1, 0.1, 0.0, 0.2, 0.3, 0.4, -0.2, -0.2, 0.0, -0.1, -0.1, 0.5))
+    drawn = {bound.name: bound.points.max(axis=0).tolist() for bound in markers.draw_bounds(limits, None)[1:]}
+    assert drawn == {"keep_out/1": [0.2, 0.3, 0.4], "keep_out/2": [-0.1, -0.1, 0.5]}
+
+
 @pytest.mark.parametrize(("low", "high"), [((0, 0), (1, 1, 1)), ((0, 0, 2), (1, 1, 1)), ((0, 0, np.nan), (1, 1, 1))])
 def test_what_is_no_box_is_refused(low, high):
     with pytest.raises(ConfigError, match="expected x, y, z each, the lower first"):
