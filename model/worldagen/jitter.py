@@ -52,13 +52,14 @@ class TickJitter:
         """The statistics now; None before the second tick."""
         if self._count == 0:
             return None
-        seconds = self._intervals_ns[: self._count] * 1e-9  # all of them, in any order
+        intervals_ns = self._intervals_ns[: self._count]  # all of them, in any order
+        seconds = intervals_ns * 1e-9
         p50, p99 = np.percentile(seconds, (50, 99))
         return JitterReport(
             p50_s=float(p50),
             p99_s=float(p99),
             max_deviation_s=float(np.abs(seconds - self._period_s).max()),
-            missed=int((seconds > MISSED_PERIODS * self._period_s).sum()),
+            missed=int((intervals_ns > round(MISSED_PERIODS * self._period_s * 1e9)).sum()),
             rate_hz=len(seconds) / max(float(seconds.sum()), 1e-9),
             intervals=len(seconds),
         )

@@ -10,15 +10,16 @@ Practice 20, 2012). With ticks of h seconds, T1 = n1 h, T2 = n2 h and a goal tha
 
 as lengths of vectors, and exactly so for the finite differences between ticks, which are what a controller sees. So
 T1 = 2 v / a_max and T2 = 2 a_max / j_max, rounded up to whole ticks. Moreover every pose is a weighted mean of past goals: it
-stays in any box that the goals stay in, never overshoots, and ends exactly at a goal that rests. The price is a delay of
-(T1 + T2) / 2. (An on-line planner such as Ruckig needs no such delay, but bounds single axes instead of lengths, knows no
-rotations, may overshoot a goal that moves, and is one more compiled dependency on the robot.)
+stays (but for rounding) in any box that the goals stay in, never overshoots, and ends exactly at a goal that rests. The price
+is a delay of (T1 + T2) / 2. An on-line planner such as Ruckig needs no such delay, but bounds single axes instead of lengths,
+knows no rotations, may overshoot a goal that moves, and would be one more compiled dependency on the robot.
 
 Orientations are averaged as quaternions, a vector of four numbers that is set to length 1 at the end. That speeds a turn up
 by a little, because a mean lies inside the sphere: turn_bounds says by how much; windows and the goal's limit allow for it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ def turn_bounds(speed_radps: float, first_s: float, second_s: float) -> MotionBo
 
 
 class PoseFollower:
-    """Two ring buffers of poses. One goal and one pose per tick; see the module for what is promised."""
+    """A ring buffer of goals. One goal in and one pose out per tick; see the module for what is promised."""
 
     def __init__(self, period_s: float, translation: MotionBounds, rotation: MotionBounds) -> None:
         """period_s: of the ticks. Raises ConfigError when turns are so fast for their acceleration that no average is near.
@@ -86,6 +87,7 @@ class PoseFollower:
                 second += 1
             else:
                 break
+        self.period_s = period_s
         self.step_m = translation.speed * period_s
         """Longest translation of the goal in one tick, m."""
         self.step_rad = rotation.speed * period_s * rotation.speed / turned.speed
@@ -94,9 +96,12 @@ class PoseFollower:
         """T1 + T2, s: after so long at a goal at rest, the pose rests there. Half of it is the delay."""
         self.corner_m = translation.speed * self.window_s / 2
         """How far a pose may be from the nearest goal it was averaged from, m."""
-        self._first, self._second = np.zeros((first, 7)), np.zeros((second, 7))  # position and quaternion
-        self._still = first + second  # ticks for which the goal did not change
-        self._tick = 0
+        # Both averages at once: a weighted mean, whose weights by age rise over T2, stay, and fall over T2 (a trapezium).
+        weights = np.convolve(np.full(first, 1 / first), np.full(second, 1 / second))
+        self._weights = np.concatenate([weights, weights])  # twice, to be cut out where the ring stands
+        self._ring = np.zeros((len(weights), 7))  # the newest goals: position and quaternion
+        self._still = len(weights)  # ticks for which the goal did not change
+        self._newest = 0  # its place in the ring
         self._pose: Pose | None = None
 
     @property
@@ -107,36 +112,34 @@ class PoseFollower:
     @property
     def at_rest(self) -> bool:
         """Whether the pose has come to a goal that rests."""
-        return self._still >= len(self._first) + len(self._second) - 2
+        return self._still >= len(self._ring) - 1
 
     def seat(self, pose: Pose) -> Pose:
         """Stand at that pose, at rest, whatever was before."""
-        quaternion = pose.quaternion / math.sqrt(pose.quaternion @ pose.quaternion)
-        self._first[:, :3] = self._second[:, :3] = pose.position
-        self._first[:, 3:] = self._second[:, 3:] = quaternion
-        self._still = len(self._first) + len(self._second)
+        quaternion = _normalised(pose.quaternion)
+        self._ring[:, :3], self._ring[:, 3:] = pose.position, quaternion
+        self._still = len(self._ring)
         self._pose = Pose(np.array(pose.position, dtype=np.float64), quaternion)
         return self._pose
 
     def follow(self, goal: Pose) -> Pose:
         """The pose of this tick. goal: at most step_m and step_rad away from the goal before, or from the seat."""
         newest = np.concatenate([goal.position, goal.quaternion])
-        before = self._first[(self._tick - 1) % len(self._first)]
+        before = self._ring[self._newest]
         if newest[3:] @ before[3:] < 0.0:  # the same turn has two quaternions; means want neighbours
             newest[3:] *= -1.0
-        self._still = self._still + 1 if np.array_equal(newest, before) else 0
-        first = _averaged(self._first, self._tick, newest)
-        second = _averaged(self._second, self._tick, first)
-        self._tick += 1
-        self._pose = Pose(second[:3].copy(), second[3:] / math.sqrt(second[3:] @ second[3:]))
+        self._still = self._still + 1 if newest.tolist() == before.tolist() else 0
+        ring, length = self._ring, len(self._ring)
+        self._newest = (self._newest + 1) % length
+        ring[self._newest] = newest
+        weights = self._weights[length - 1 - self._newest :][:length]
+        mean = newest + weights @ (ring - newest)  # exactly the newest when all are equal
+        self._pose = Pose(mean[:3], _normalised(mean[3:]))
         return self._pose
 
 
-def _averaged(ring: np.ndarray, tick: int, newest: np.ndarray) -> np.ndarray:
-    """Put the newest row into a ring and average it. Exact when all rows are equal, and never outside the rows by rounding."""
-    ring[tick % len(ring)] = newest
-    mean = newest + (ring - newest).sum(axis=0) / len(ring)
-    return np.minimum(np.maximum(mean, ring.min(axis=0)), ring.max(axis=0))
+def _normalised(quaternion: np.ndarray) -> np.ndarray:
+    return quaternion / math.sqrt(quaternion @ quaternion)
 
 
 def _ticks(seconds: float, period_s: float) -> int:
@@ -144,37 +147,44 @@ def _ticks(seconds: float, period_s: float) -> int:
     return max(1, math.ceil(seconds / period_s - 1e-9))
 
 
-def turn_by(vector: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
-    """A quaternion (x, y, z, w) turned by a rotation vector (3,) along the base axes; of length 1.
+# Turns, number by number: in a tick, one turn made with scipy's Rotation would take longer than everything else.
 
-    Written out: scipy's Rotation takes longer for one turn than everything else in a tick.
-    """
-    x, y, z = (float(number) for number in vector)
+
+def turn_by(vector: np.ndarray, quaternion: np.ndarray) -> np.ndarray:
+    """A quaternion (x, y, z, w) turned by a rotation vector (3,) along the base axes; of length 1."""
+    x, y, z = vector.tolist()
     angle = math.sqrt(x * x + y * y + z * z)
     share = 0.5 if angle < 1e-9 else math.sin(angle / 2) / angle
-    turned = _product((x * share, y * share, z * share, math.cos(angle / 2)), quaternion.tolist())
-    return turned / math.sqrt(turned @ turned)
+    a, b, c, d = _product((x * share, y * share, z * share, math.cos(angle / 2)), quaternion.tolist())
+    length = math.sqrt(a * a + b * b + c * c + d * d)
+    return np.array([a / length, b / length, c / length, d / length])
 
 
 def turn_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The rotation vector (3,) along the base axes, of at most a half turn, that turns one quaternion into another."""
     x, y, z, w = start.tolist()
-    turn = _product(end.tolist(), (-x, -y, -z, w))
-    if turn[3] < 0.0:
-        turn = -turn
-    sine = math.sqrt(turn[:3] @ turn[:3])
-    return turn[:3] * (2.0 if sine < 1e-9 else 2.0 * math.atan2(sine, turn[3]) / sine)
+    a, b, c, d = _product(end.tolist(), (-x, -y, -z, w))
+    sine = math.sqrt(a * a + b * b + c * c)
+    share = 2.0 if sine < 1e-9 else 2.0 * math.atan2(sine, abs(d)) / sine
+    if d < 0.0:
+        share = -share
+    return np.array([a * share, b * share, c * share])
 
 
-def _product(left, right) -> np.ndarray:
-    """Of two quaternions: the turn on the right is made first."""
+def angle_between(start: np.ndarray, end: np.ndarray) -> float:
+    """The angle of that turn, 0 to pi."""
+    x, y, z, w = start.tolist()
+    a, b, c, d = _product(end.tolist(), (-x, -y, -z, w))
+    return 2.0 * math.atan2(math.sqrt(a * a + b * b + c * c), abs(d))
+
+
+def _product(left: Sequence[float], right: Sequence[float]) -> tuple[float, float, float, float]:
+    """Of two quaternions, x, y, z, w each: the turn on the right is made first."""
     a, b, c, d = left
     x, y, z, w = right
-    return np.array(
-        [
-            d * x + a * w + b * z - c * y,
-            d * y - a * z + b * w + c * x,
-            d * z + a * y - b * x + c * w,
-            d * w - a * x - b * y - c * z,
-        ]
+    return (
+        d * x + a * w + b * z - c * y,
+        d * y - a * z + b * w + c * x,
+        d * z + a * y - b * x + c * w,
+        d * w - a * x - b * y - c * z,
     )
