@@ -111,8 +111,8 @@ class PoseFollower:
 
     @property
     def at_rest(self) -> bool:
-        """Whether the pose has come to a goal that rests."""
-        return self._still >= len(self._ring) - 1
+        """Whether the pose has come to a goal that rests, and has stood there for a tick."""
+        return self._still >= len(self._ring)
 
     def seat(self, pose: Pose) -> Pose:
         """Stand at that pose, at rest, whatever was before."""

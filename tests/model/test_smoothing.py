@@ -81,7 +81,7 @@ def test_the_pose_stays_in_any_box_the_goals_stay_in_and_ends_exactly_at_the_las
     assert (positions >= goals.min(axis=0) - 1e-12).all() and (positions <= goals.max(axis=0) + 1e-12).all()
 
     goal = Pose(goals[-1], turn_by(np.array([0.001, 0.0, 0.0]), poses[-1].quaternion))
-    for _ in range(round(follower.window_s / 0.01) - 1):
+    for _ in range(round(follower.window_s / 0.01)):
         assert not follower.at_rest
         end = follower.follow(goal)
     assert follower.at_rest
