@@ -27,7 +27,7 @@ REACH_RAD = 0.15  # no joint looks farther than this for the pose: longer than t
 # Where the way bends, at an outstretched arm, a whole step leads past the best place: then the next is shorter.
 CAUTION = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # further damping, (m/rad)^2
 ROUNDS = 10  # Newton's; two or three are enough for the way of one period
-SETTLED_RAD = 1e-9  # a change of the joints with which the rounds end
+SETTLED_RAD = 1e-7  # a change of the joints with which the rounds end
 
 
 @dataclass(frozen=True)
@@ -207,25 +207,22 @@ class InverseKinematics(ForwardKinematics):
         first = start[self.moving]
         reach = np.maximum(low, first - REACH_RAD), np.minimum(high, first + REACH_RAD)
 
-        joints, anchor = first, first
-        cost, caution = np.inf, 0
-        for round_ in range(ROUNDS):
-            rows, ways = _as_lengths(jacobian), _as_lengths(way)
-            if round_ == 0:
-                longest = self._config.rest_share * float(
-                    np.linalg.norm(_bounded_step(rows, ways, first, first, damping, 0.0, *reach) - first)
-                )
-                lean = self._rest[self.moving] - first
-                anchor = first + lean * min(1.0, longest / max(float(np.linalg.norm(lean)), 1e-12))
-                cost = _cost(ways, first - anchor, damping)
+        rows, ways = _as_lengths(jacobian), _as_lengths(way)
+        towards = _bounded_step(rows, ways, first, first, damping, 0.0, *reach) - first
+        lean = self._rest[self.moving] - first
+        longest = self._config.rest_share * float(np.linalg.norm(towards))
+        anchor = first + lean * min(1.0, longest / max(float(np.linalg.norm(lean)), 1e-12))
+
+        joints, cost, caution = first, _cost(ways, first - anchor, damping), 0
+        for _ in range(ROUNDS):
             after = _bounded_step(rows, ways, joints, anchor, damping, CAUTION[caution], *reach)
             if float(np.abs(after - joints).max(initial=0.0)) < SETTLED_RAD:
                 break
-            tool, new_jacobian = self._look(self._all_joints(start, after))
-            new_way = _way(tool, wanted)
-            new_cost = _cost(_as_lengths(new_way), after - anchor, damping)
+            tool, jacobian = self._look(self._all_joints(start, after))
+            new_ways = _as_lengths(_way(tool, wanted))
+            new_cost = _cost(new_ways, after - anchor, damping)
             if new_cost < cost:
-                joints, jacobian, way, cost = after, new_jacobian, new_way, new_cost
+                joints, rows, ways, cost = after, _as_lengths(jacobian), new_ways, new_cost
                 caution = max(caution - 1, 0)
             else:
                 caution = min(caution + 1, len(CAUTION) - 1)
