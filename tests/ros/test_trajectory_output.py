@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
+from scipy.interpolate import CubicHermiteSpline
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from worldagen.errors import BadCommand, BadObservation, ConfigError
@@ -77,6 +78,38 @@ def test_an_arm_that_is_held_is_not_wound_up():
     step = 2.61 * InverseConfig().speed_share * PERIOD_S
     assert 0.5 * MAX_LEAD_RAD < farthest <= MAX_LEAD_RAD + step
     assert output.step is not None and not output.step.reached
+
+
+def between(start: tuple, end: tuple, time_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and velocities on the cubic that joint_trajectory_controller lays between two points (s, rad, rad/s)."""
+    spline = CubicHermiteSpline([start[0], end[0]], [start[1], end[1]], [start[2], end[2]])
+    return spline(time_s), spline.derivative()(time_s)
+
+
+@pytest.mark.parametrize(("latest_s", "lost"), [(0.002, 0.0), (0.02, 0.05)])
+def test_a_controller_that_hears_it_unevenly_still_moves_evenly(latest_s, lost):
+    """Each trajectory replaces the one before from where that has led, at 1 kHz; messages are late, and some are lost."""
+    random, output = np.random.default_rng(1), TrajectoryOutput(ROBOT, 0.01)
+    joints, velocities, plan, sent, velocities_were = READY, np.zeros(7), [], [], np.zeros(7)
+    sharpest = 0.0
+    for now_ms in range(1000):
+        now_s = now_ms / 1000
+        if now_ms % 10 == 0:
+            wanted = away(0.03 * (1 - np.cos(np.pi * now_s)))  # up to 0.09 m/s
+            msg = output.encode(wanted, ARM, joints, START_NS + now_ms * 1_000_000, "world")
+            if random.random() >= lost:
+                sent.append((now_s + random.uniform(0.001, latest_s), now_s, msg))
+        for _, stamp_s, msg in [waits for waits in sent if waits[0] <= now_s]:
+            plan = [(now_s, joints, velocities)]
+            plan += [(stamp_s + seconds(point), np.array(point.positions), np.array(point.velocities)) for point in msg.points]
+        sent = [waits for waits in sent if waits[0] > now_s]
+        if plan:
+            part = 0 if now_s < plan[1][0] else 1
+            joints, velocities = between(plan[part], plan[part + 1], min(now_s, plan[-1][0]))
+        sharpest = max(sharpest, float(np.abs(velocities - velocities_were).max()) * 1000)
+        velocities_were = velocities
+    assert away(0.06).row_to(pose_of(joints))[:3] == pytest.approx(np.zeros(3), abs=0.005)
+    assert sharpest < 7.5  # rad/s2, what a Panda's slowest joint stands
 
 
 @pytest.mark.parametrize("what", ["reset", "a pause", "time runs back"])

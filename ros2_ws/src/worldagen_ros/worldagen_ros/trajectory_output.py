@@ -17,7 +17,7 @@ from worldagen.poses import Pose
 from worldagen_ros import messages
 from worldagen_ros.config import RobotConfig
 
-DELAY_S = 0.02  # from our tick to the controller, with some to spare: a point that has passed would make the joints step
+DELAY_S = 0.04  # from our tick to the controller, delays of our own included: past its first point the joints would step
 MAX_LEAD_RAD = 0.1  # farthest a commanded joint may be from the measured one: an arm that is held must not be wound up
 MAX_GAP_S = 0.5  # after a longer pause the arm begins again from where it is measured, at rest
 
