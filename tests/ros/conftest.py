@@ -16,6 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.managed import ManagedNode
 from worldagen_ros.stack import Stack, stack_environment
 
 FIRST_PORT = 22100  # a bound port marks a domain as taken, for other test runs on this machine
@@ -60,8 +61,11 @@ class Graph:
         self.nodes: list[Node] = []
 
     def add(self, node: Node) -> Node:
+        """Spin it from now on; a managed node is brought up, which raises what it refuses."""
         self.executor.add_node(node)
         self.nodes.append(node)
+        if isinstance(node, ManagedNode):
+            node.bring_up()
         return node
 
     def wait(self, condition: Callable[[], object], what: str, patience_s: float = 20.0) -> None:

@@ -241,7 +241,7 @@ class PolicyProcess:
 
     def __init__(self, environment: dict[str, str], checkpoint: Path) -> None:
         program = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros/policy_node"
-        parameters = ("policy.kind:=network", f"policy.checkpoint:={checkpoint}", *PATIENT)
+        parameters = ("autostart:=true", "policy.kind:=network", f"policy.checkpoint:={checkpoint}", *PATIENT)
         self.process = subprocess.Popen(
             [program, "--ros-args", *(part for parameter in parameters for part in ("-p", parameter))],
             env=environment,

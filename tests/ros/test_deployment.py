@@ -29,7 +29,7 @@ def test_every_shipped_deployment_loads(name):
 
 def test_real_hardware_starts_no_simulator():
     config = load_deployment("franka", {"robot.source": "hardware"})
-    assert [spec.name for spec in nodes_of(config)] == ["command", "policy", "adapt", "explore", "recorder"]
+    assert [spec.name for spec in nodes_of(config)] == ["command", "policy", "adapt", "explore", "recorder", "manager"]
 
 
 def test_a_recorder_starts_only_where_one_is_asked_for():
@@ -116,7 +116,7 @@ def test_parameters_are_read_only_and_described(start_ros):
 def refusal(environment, executable: str, *parameters: str) -> str:
     """The one line with which a node refuses to start."""
     program = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros" / executable
-    arguments = [part for parameter in parameters for part in ("-p", parameter)]
+    arguments = [part for parameter in ("autostart:=true", *parameters) for part in ("-p", parameter)]
     done = subprocess.run([program, "--ros-args", *arguments], env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     return done.stderr
@@ -133,7 +133,7 @@ def refusal(environment, executable: str, *parameters: str) -> str:
     ],
 )
 def test_a_node_refuses_a_bad_parameter_in_one_line(environment, parameter, says):
-    lines = [line for line in refusal(environment, "command_node", parameter).splitlines() if line.startswith("error:")]
+    lines = [line for line in refusal(environment, "command_node", parameter).splitlines() if line.startswith("ERROR:")]
     assert len(lines) == 1
     for words in says:
         assert words in lines[0]

@@ -283,6 +283,6 @@ def test_noise_that_is_none_is_refused_by_the_policy(make_scene, decider):
     ],
 )
 def test_a_deployment_that_cannot_explore_is_refused(start_ros, parameters, words):
-    start_ros(*(part for text in parameters for part in ("-p", text)))
+    graph = start_ros(*(part for text in parameters for part in ("-p", text)))
     with pytest.raises(ConfigError, match=words):
-        ExploreNode()
+        graph.add(ExploreNode())

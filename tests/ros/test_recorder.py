@@ -275,6 +275,7 @@ def recorder_process(environment, tmp_path):
         program = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros/recorder_node"
         values = {
             "recorder.folder": tmp_path / "bags",
+            "autostart": "true",
             "recorder.autostart": "true",
             "recorder.floor_mib": 0,
             "timing.mode": "realtime",

@@ -129,6 +129,7 @@ def ask_node(recorded, checkpoints, start_ros):
         graph = start_ros(*where, "-p", "policy.kind:=network", "-p", f"policy.checkpoint:={checkpoints[0]}")
         executor = SingleThreadedExecutor()
         graph.nodes.append(node := PolicyNode())
+        node.bring_up()
         executor.add_node(node)
         thread = threading.Thread(target=executor.spin, daemon=True)
         spinning.append((executor, thread))

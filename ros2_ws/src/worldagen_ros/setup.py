@@ -39,6 +39,7 @@ setup(
             "recorder_node = worldagen_ros.recorder_node:main",
             "explore_node = worldagen_ros.explore_node:main",
             "adapt_node = worldagen_ros.adapt_node:main",
+            "manager_node = worldagen_ros.manager_node:main",
         ],
         # sub-commands of `worldagen` (worldagen.cli finds them here)
         "worldagen.commands": [

@@ -11,7 +11,6 @@ from typing import Any
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 
 from worldagen.adaptation.process import AdaptationCanceled, AdaptationProcess
 from worldagen.adaptation.recipe import AdaptationRecipe, load_adaptation_recipe
@@ -22,9 +21,8 @@ from worldagen_msgs.action import Adapt
 from worldagen_msgs.msg import ShadowReport
 from worldagen_msgs.srv import LoadAdapter, ShadowAdapter
 from worldagen_ros import qos, topics
-from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from worldagen_ros.params import read_sections
+from worldagen_ros.diagnostics import ERROR, OK, WARN
+from worldagen_ros.managed import ManagedNode
 from worldagen_ros.runtime import run_node
 
 FEEDBACK_PERIOD_S = 0.3
@@ -38,13 +36,18 @@ STAGES = {
 }
 
 
-class AdaptNode(Node):
+class AdaptNode(ManagedNode):
     """One goal at a time, through the stages: process -> shadow, if asked for -> verdict -> swap, if asked for."""
 
+    sections = ("policy", "adapt")
+
     def __init__(self) -> None:
-        super().__init__("adapt", automatically_declare_parameters_from_overrides=True)
-        self.policy, self.config = read_sections(self, DeploymentConfig(), ("policy", "adapt"))
-        self.diagnostics = Diagnostics(self)
+        super().__init__("adapt")
+
+    def configure(self) -> None:
+        self.policy, self.config = self.read()
+
+    def activate(self) -> None:
         self.goal: Any = None  # a ServerGoalHandle while one runs; rclpy's own types contradict its calls
         self.process: AdaptationProcess | None = None
         self.adapted: Adapted | None = None
@@ -255,12 +258,11 @@ class AdaptNode(Node):
 
         goal.execute(end)
 
-    def destroy_node(self) -> None:
-        if hasattr(self, "server"):
-            if self.process is not None:
-                self.process.close()
-            self.server.destroy()
-        super().destroy_node()
+    def deactivate(self) -> None:
+        """An adaptation under way is given up; nothing half done stays."""
+        if self.process is not None:
+            self.process.close()
+            self.process = None
 
 
 def main() -> None:

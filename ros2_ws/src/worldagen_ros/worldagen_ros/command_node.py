@@ -7,7 +7,6 @@ holds; when the joint states stop, nothing is commanded at all.
 import time
 
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 
@@ -17,26 +16,30 @@ from worldagen.poses import Pose
 from worldagen_msgs.msg import ActionChunk, GripperCommand
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.command_pacing import PACES
-from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from worldagen_ros.params import read_sections
+from worldagen_ros.diagnostics import ERROR, OK, WARN
+from worldagen_ros.managed import ManagedNode
 from worldagen_ros.robots import kinematics_of
 from worldagen_ros.runtime import run_node
 
 
-class CommandNode(Node):
+class CommandNode(ManagedNode):
     """Decodes, ticks the Commander, encodes."""
 
+    sections = ("timing", "robot", "command")
+
     def __init__(self) -> None:
-        super().__init__("command", automatically_declare_parameters_from_overrides=True)
-        self.timing, self.robot, self.config = read_sections(self, DeploymentConfig(), ("timing", "robot", "command"))
+        super().__init__("command")
+
+    def configure(self) -> None:
+        self.timing, self.robot, self.config = self.read()
         self.kinematics = kinematics_of(self.robot)
+
+    def activate(self) -> None:
         self.commander = Commander(self.config.limits, self.config.blend_rows, self.config.max_chunk_age_s)
         self.measured: Pose | None = None
         self.state_ns = 0  # stamp of the newest joint states
         self.heard_s = time.monotonic()  # when they came
         self.sent: Command | None = None
-        self.diagnostics = Diagnostics(self)
         lifespan_s = self.config.period_s if self.timing.mode == "realtime" else None
         self.twist = self.config.interface == "delta_twist"
         kind, topic = (TwistStamped, topics.DELTA_TWIST) if self.twist else (PoseStamped, topics.TARGET_POSE)

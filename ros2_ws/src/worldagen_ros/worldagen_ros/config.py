@@ -238,6 +238,18 @@ class AdaptConfig:
 
 
 @dataclass(frozen=True)
+class ManagerConfig:
+    """Who brings the nodes up and takes them down."""
+
+    heartbeat_timeout_s: float = setting(
+        4.0, "a node that is silent for longer takes the stack down, s; in lockstep fifteen times as long", low=1.0, high=600.0
+    )
+    bring_up_timeout_s: float = setting(
+        180.0, "so long a node may take to appear, and to be configured, s: weights, simulators, engines", low=1.0, high=7200.0
+    )
+
+
+@dataclass(frozen=True)
 class DeploymentConfig:
     """The whole tree."""
 
@@ -251,6 +263,7 @@ class DeploymentConfig:
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    manager: ManagerConfig = field(default_factory=ManagerConfig)
 
 
 def config_folder() -> Path:

@@ -34,6 +34,10 @@ class Diagnostics:
         if before is None or before.level != level:
             self.publish()
 
+    def clear(self) -> None:
+        """Forget every status: what they were about is no longer watched."""
+        self._statuses.clear()
+
     def publish(self) -> None:
         """Send every status."""
         msg = DiagnosticArray(status=list(self._statuses.values()))

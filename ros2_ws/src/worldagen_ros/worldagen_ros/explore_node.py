@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from worldagen.bags.disk import MIB, DiskGuard
@@ -34,11 +33,11 @@ from worldagen_msgs.srv import ResetSimulator, StartRecording, StopRecording
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
+from worldagen_ros.diagnostics import ERROR, OK
 from worldagen_ros.explore_metadata import exploration_metadata
 from worldagen_ros.explore_senses import Senses
 from worldagen_ros.explore_server import ExploreServer
-from worldagen_ros.params import read_sections
+from worldagen_ros.managed import ManagedNode
 from worldagen_ros.runtime import run_node
 from worldagen_sim.environment import Environment, make_environment
 from worldagen_sim.exploring import plain_instructions, task_of
@@ -81,14 +80,16 @@ class Run:
     disk_s: float = 0.0
 
 
-class ExploreNode(Node):
+class ExploreNode(ManagedNode):
     """All of it in the executor's thread."""
 
+    sections = ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")
+
     def __init__(self) -> None:
-        super().__init__("explore", automatically_declare_parameters_from_overrides=True)
-        sections = ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")
-        read = dict(zip(sections, read_sections(self, DeploymentConfig(), sections), strict=True))
-        self.deployment = DeploymentConfig(**read)
+        super().__init__("explore")
+
+    def configure(self) -> None:
+        self.deployment = DeploymentConfig(**dict(zip(self.sections, self.read(), strict=True)))
         self.config, self.timing, self.robot = self.deployment.explore, self.deployment.timing, self.deployment.robot
         self.lockstep = self.timing.mode == "lockstep"
         simulated = self.robot.source == "simulator"
@@ -99,11 +100,12 @@ class ExploreNode(Node):
         # To ask for tasks and words; it draws nothing.
         sim = self.deployment.sim
         self.environment: Environment | None = make_environment(sim.environment, "raycast", sim.options) if simulated else None
+
+    def activate(self) -> None:
         self.run: Run | None = None
         self.telling: Story | None = None  # the story under way, or its closing
         self.execution: Any = None  # future of the goal that was sent to the policy
         self.outcome: Any = None  # future of its result
-        self.diagnostics = Diagnostics(self)
         self.senses = Senses(self, self.robot, self.deployment.cameras, self.config, self.on_breach)
         self.chunks = self.create_publisher(ActionChunkMsg, topics.ACTION_CHUNK, qos.CHUNKS)
         self.execute = ActionClient(self, ExecuteInstruction, topics.EXECUTE)
@@ -445,11 +447,15 @@ class ExploreNode(Node):
                 f"{list(box.low_m)} to {list(box.high_m)} m; say where this robot's home is"
             )
 
-    def destroy_node(self) -> None:
-        if hasattr(self, "server"):  # else it was refused while it was being made
-            self.server.destroy()
-            self.execute.destroy()
-        super().destroy_node()
+    def deactivate(self) -> None:
+        """An exploration under way ends as it is: policy and recorder are told, and nobody waits for them."""
+        if self.run is not None and not self.run.closing:
+            self.end(self.run, Reason.FAULT, "the explore node was deactivated")
+
+    def cleanup(self) -> None:
+        if getattr(self, "environment", None) is not None:
+            self.environment.close()
+            self.environment = None
 
 
 def main() -> None:

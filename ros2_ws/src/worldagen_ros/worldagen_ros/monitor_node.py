@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64
 
@@ -20,32 +19,35 @@ from worldagen.surprise import Reading, SurpriseMonitor, find_calibration, pictu
 from worldagen.surprise_picture import draw_surprise
 from worldagen_msgs.msg import PolicyStatus, Surprise
 from worldagen_ros import images, messages, prediction_outputs, qos, topics
-from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.diagnostics import OK, WARN, Diagnostics
-from worldagen_ros.params import read_sections
+from worldagen_ros.diagnostics import OK, WARN
+from worldagen_ros.managed import ManagedNode
 from worldagen_ros.runtime import run_node
 
 CAMERAS = {"static": topics.STATIC_IMAGE, "wrist": topics.WRIST_IMAGE}
 NOT_CALIBRATED = "no calibration, so errors are told but not whether they are usual; `worldagen calibrate` makes one"
 
 
-class MonitorNode(Node):
+class MonitorNode(ManagedNode):
     """Pairs, compares, tells."""
 
+    sections = ("timing", "robot", "cameras", "policy", "monitor")
+
     def __init__(self) -> None:
-        super().__init__("monitor", automatically_declare_parameters_from_overrides=True)
-        _, self.robot, self.cameras, policy, self.config = read_sections(
-            self, DeploymentConfig(), ("timing", "robot", "cameras", "policy", "monitor")
-        )
+        super().__init__("monitor")
+
+    def configure(self) -> None:
+        _, self.robot, self.cameras, policy, self.config = self.read()
         checkpoint = find_checkpoint(policy.checkpoint) if policy.checkpoint else None
         conventions = read_conventions(checkpoint) if checkpoint else find_preset_conventions(policy.preset)
         self.scaling = conventions.image
         asked = Path(self.config.calibration).expanduser() if self.config.calibration else None
-        self.monitor = SurpriseMonitor(find_calibration(asked, checkpoint), self.config.surprise)
+        self.calibration = find_calibration(asked, checkpoint)
+
+    def activate(self) -> None:
+        self.monitor = SurpriseMonitor(self.calibration, self.config.surprise)
         self.expectations = Expectations(tuple(CAMERAS), self.cameras.max_skew_s)
         self.status: PolicyStatus | None = None
         self.scale: float | None = None  # what this node asked the command node for
-        self.diagnostics = Diagnostics(self)
         self.surprise = self.create_publisher(Surprise, topics.SURPRISE, qos.CHUNKS)
         self.picture = self.create_publisher(Image, topics.SURPRISE_IMAGE, qos.images_out(None))
         self.speed = self.create_publisher(Float64, topics.SPEED_SCALE, qos.LATCHED) if self.reacts else None

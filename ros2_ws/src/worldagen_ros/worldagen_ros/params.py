@@ -13,8 +13,8 @@ from rclpy.parameter import Parameter
 from worldagen.config import Leaf, apply_tree, leaves, nest
 from worldagen.errors import ConfigError
 
-# Parameters that rclpy itself declares or that belong to it.
-OWN_TO_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+# Parameters that rclpy itself declares or that belong to it, and runtime.py's own.
+OWN_TO_ROS = ("use_sim_time", "autostart", "start_type_description_service", "qos_overrides.")
 
 
 def read_sections(node: Node, defaults: Any, names: tuple[str, ...]) -> tuple[Any, ...]:

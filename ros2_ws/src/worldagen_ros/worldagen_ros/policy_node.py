@@ -4,7 +4,6 @@ Callbacks stay short: the decision itself runs in a worker thread (worldagen/dec
 """
 
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from std_msgs.msg import String
 
 from worldagen.deciding import DecisionLoop
@@ -16,35 +15,38 @@ from worldagen_msgs.srv import ResetPolicy
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.adapter_services import AdapterServices
 from worldagen_ros.chunk_outputs import ChunkOutputs
-from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
-from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
+from worldagen_ros.diagnostics import ERROR, OK
 from worldagen_ros.execute_server import ExecuteServer, Result
 from worldagen_ros.inputs import Inputs
-from worldagen_ros.params import read_sections
+from worldagen_ros.managed import ManagedNode
 from worldagen_ros.prediction_outputs import PredictionOutputs
 from worldagen_ros.runtime import run_node
 
 STATUS_PERIOD_S = 0.25  # also the action's feedback and the resolution of its time limit
 
 
-class PolicyNode(Node):
+class PolicyNode(ManagedNode):
     """Decodes, offers, encodes."""
 
+    sections = ("timing", "robot", "cameras", "policy")
+
     def __init__(self) -> None:
-        super().__init__("policy", automatically_declare_parameters_from_overrides=True)
-        self.timing, self.robot, self.cameras, self.config = read_sections(
-            self, DeploymentConfig(), ("timing", "robot", "cameras", "policy")
-        )
+        super().__init__("policy")
+
+    def configure(self) -> None:
+        self.timing, self.robot, self.cameras, self.config = self.read()
+        self.decider = DECIDERS[self.config.kind](self.config, self.robot)
+
+    def activate(self) -> None:
         decided = self.create_guard_condition(self.on_decided)
         self.loop = DecisionLoop(
-            DECIDERS[self.config.kind](self.config, self.robot),
+            self.decider,
             Schedule(self.config.replan_rows, self.config.max_gap_s),
             on_done=decided.trigger,
             foresees=lambda: self.predictions.wanted,
         )
         self.detail, self.told = "no instruction yet", PolicyStatus()
-        self.diagnostics = Diagnostics(self)
         self.chunks = ChunkOutputs(self, self.robot.frame_id, self.config.kind == "demonstrator")
         self.predictions = PredictionOutputs(self)
         self.status = self.create_publisher(PolicyStatus, topics.POLICY_STATUS, qos.LATCHED)
@@ -118,11 +120,13 @@ class PolicyNode(Node):
         self.stop("reset")
         return response
 
-    def destroy_node(self) -> None:
-        if hasattr(self, "execute"):  # else it was refused while it was being made
-            self.execute.destroy()
-            self.loop.close()
-        super().destroy_node()
+    def deactivate(self) -> None:
+        """A decision under way is waited for; nobody gets it."""
+        self.execute.finish(Result.FAULT, "the policy was deactivated")
+        self.loop.close()
+
+    def cleanup(self) -> None:
+        self.decider = None
 
 
 def main() -> None:

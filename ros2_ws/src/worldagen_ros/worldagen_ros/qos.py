@@ -15,6 +15,7 @@ OVERRIDABLE = QoSOverridingOptions.with_default_policies()  # -p qos_overrides./
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 CHUNKS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 SCALES = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+HEARTBEATS = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
 DIAGNOSTICS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 CLOCK = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 

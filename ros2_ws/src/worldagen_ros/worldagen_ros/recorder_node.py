@@ -7,7 +7,6 @@ from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.task import Future
 
 from worldagen.bags.contract import KEY, NAME
@@ -19,29 +18,32 @@ from worldagen_msgs.srv import StartRecording, StopRecording
 from worldagen_ros import topics
 from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from worldagen_ros.params import read_sections
+from worldagen_ros.diagnostics import ERROR, OK, WARN
+from worldagen_ros.managed import ManagedNode
 from worldagen_ros.recorded import contract_of_deployment, recorded_of
 from worldagen_ros.recorder import Recorder
 from worldagen_ros.runtime import run_node
-from worldagen_ros.specs import nodes_of
+from worldagen_ros.specs import SECTIONS, managed_of
 
-SECTIONS = ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder", "explore", "adapt")
 STATUS_PERIOD_S = 1.0
 CONNECT_PERIOD_S, CONNECT_PATIENCE_S = 0.05, 3.0  # while a bag begins
 MIB = 1 << 20
 
 
-class RecorderNode(Node):
+class RecorderNode(ManagedNode):
     """Two services around a Recorder."""
 
+    sections = SECTIONS
+
     def __init__(self) -> None:
-        super().__init__("recorder", automatically_declare_parameters_from_overrides=True)
-        defaults = DeploymentConfig()
-        self.deployment = DeploymentConfig(**dict(zip(SECTIONS, read_sections(self, defaults, SECTIONS), strict=True)))
+        super().__init__("recorder")
+
+    def configure(self) -> None:
+        self.deployment = DeploymentConfig(**dict(zip(self.sections, self.read(), strict=True)))
         self.config = self.deployment.recorder
         self.contract = contract_of_deployment(self.deployment, self.resolve_topic_name)
-        self.diagnostics = Diagnostics(self)
+
+    def activate(self) -> None:
         self.recorder = Recorder(self, recorded_of(self.deployment), self.config, self.on_stopped)
         start: Any = self.on_start  # the type hints of rclpy know no coroutines, its executors do
         own = MutuallyExclusiveCallbackGroup()  # it waits, and nothing else may wait for it
@@ -82,7 +84,7 @@ class RecorderNode(Node):
 
     def connect(self) -> Future:
         """Of the deployment's nodes, and of all who publish, those that have not discovered the recorder in time."""
-        names = {spec.name for spec in nodes_of(self.deployment)} - {self.get_name()}
+        names = {spec.name for spec in managed_of(self.deployment)} - {self.get_name()}
         expected = {f"{self.get_namespace().rstrip('/')}/{name}" for name in names} | self.recorder.publishers
         acquaintances = {name: Acquaintance(self, name) for name in sorted(expected)}
         deadline_s, connected = time.monotonic() + CONNECT_PATIENCE_S, Future(executor=self.executor)
@@ -134,10 +136,9 @@ class RecorderNode(Node):
         text = f"{dropped} messages dropped" if dropped else f"{lost} messages lost before they came" if lost else "recording"
         self.diagnostics.set("recording", WARN if dropped or lost else OK, text, values)
 
-    def destroy_node(self) -> None:
-        if hasattr(self, "recorder") and self.recorder.recording:
+    def deactivate(self) -> None:
+        if self.recorder.recording:
             print(f"INFO: recorded {self.recorder.stop()}", flush=True)  # ROS may be shut down already and take no log
-        super().destroy_node()
 
     def _tell(self, report: RecordingReport) -> None:
         if report.stopped:

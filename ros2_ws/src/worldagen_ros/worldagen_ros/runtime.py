@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 
 from worldagen.errors import WorldAgenError
+from worldagen_ros.managed import ManagedNode
 
 
-def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> None:
-    """Spin a node until it is asked to stop. Exits with 1 and one line on standard error when it cannot start.
+def run_node(make_node: Callable[[], ManagedNode], args: list[str] | None = None) -> None:
+    """Spin a node until it is asked to stop, which takes it down. Exits with 1 and one line when it cannot start.
+
+    A manager brings it up, or, with the parameter autostart, it brings up itself.
 
     Single-threaded: the multi-threaded executor of rclpy loses messages above about 100 a second.
     """
@@ -26,12 +28,13 @@ def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> No
     try:
         node = make_node()
         executor.add_node(node)
+        if node.has_parameter("autostart") and node.get_parameter("autostart").value:
+            node.bring_up()
         executor.spin()
     except ExternalShutdownException:
         pass
-    except WorldAgenError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        code = 1
+    except WorldAgenError:
+        code = 1  # the node has said why
     except Exception:
         if rclpy.ok():
             raise  # otherwise it was asked to stop while it was starting, and ROS refused it something

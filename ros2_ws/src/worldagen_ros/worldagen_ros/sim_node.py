@@ -6,15 +6,13 @@ time longer than any the other nodes forgive, so that they start afresh.
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from rclpy.node import Node
 
 from worldagen.errors import BadCommand, ConfigError, WorldAgenError
 from worldagen_msgs.msg import GripperCommand
 from worldagen_msgs.srv import ResetSimulator
 from worldagen_ros import messages, topics
-from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.diagnostics import ERROR, OK, Diagnostics
-from worldagen_ros.params import read_sections
+from worldagen_ros.diagnostics import ERROR, OK
+from worldagen_ros.managed import ManagedNode
 from worldagen_ros.runtime import run_node
 from worldagen_ros.sim_outputs import SimOutputs
 from worldagen_ros.sim_pacing import PACES
@@ -22,12 +20,16 @@ from worldagen_sim.environment import make_environment
 from worldagen_sim.episode import Episodes, Status
 
 
-class SimNode(Node):
+class SimNode(ManagedNode):
     """All of the simulator, its GL context included, lives in the executor's thread."""
 
+    sections = ("timing", "robot", "sim")
+
     def __init__(self) -> None:
-        super().__init__("sim", automatically_declare_parameters_from_overrides=True)
-        self.timing, self.robot, self.sim = read_sections(self, DeploymentConfig(), ("timing", "robot", "sim"))
+        super().__init__("sim")
+
+    def configure(self) -> None:
+        self.timing, self.robot, self.sim = self.read()
         environment = make_environment(self.sim.environment, self.sim.renderer, self.sim.options)
         self.episodes = Episodes(environment, self.sim.tail_steps, self.sim.ends_on_success)
         kept = self.episodes.environment.convention.name
@@ -36,9 +38,10 @@ class SimNode(Node):
                 f"robot.convention is {self.robot.convention!r}, but {self.sim.environment} keeps {kept!r}; say so"
             )
         self.period_s = self.episodes.environment.convention.period_s
+
+    def activate(self) -> None:
         live = self.timing.mode == "realtime"
         self.outputs = SimOutputs(self, self.robot.frame_id, self.period_s if live else None)
-        self.diagnostics = Diagnostics(self)
         self.pace = PACES[self.timing.mode](self)
         self.create_service(ResetSimulator, topics.RESET_SIMULATOR, self.on_reset)
         self.episodes.begin(self.sim.task, self.sim.scene, self.sim.seed, self.sim.max_steps)
@@ -97,10 +100,10 @@ class SimNode(Node):
         response.episode = self.episodes.count
         return response
 
-    def destroy_node(self) -> None:
+    def cleanup(self) -> None:
         if hasattr(self, "episodes"):  # else it was refused while it was being made
             self.episodes.environment.close()
-        super().destroy_node()
+            del self.episodes
 
 
 def main() -> None:

@@ -1,12 +1,13 @@
 """Which nodes there are, in plain Python: one list, read by the launch files, by `worldagen up` and by a test of setup.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from worldagen.config import leaves
 from worldagen_ros.config import DeploymentConfig
 
 PACKAGE = "worldagen_ros"
+SECTIONS = tuple(field.name for field in fields(DeploymentConfig))
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,10 @@ NODES = (
     NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor")),
     NodeSpec("adapt", "adapt_node", ("policy", "adapt")),
     NodeSpec("explore", "explore_node", ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")),
-    # All of it: a bag carries the parameters of the whole deployment.
-    NodeSpec(
-        "recorder",
-        "recorder_node",
-        ("timing", "robot", "cameras", "policy", "command", "sim", "monitor", "recorder", "explore", "adapt"),
-    ),
+    NodeSpec("recorder", "recorder_node", SECTIONS),  # all of it: a bag carries the parameters of the whole deployment
+    NodeSpec("manager", "manager_node", SECTIONS),
 )
+MANAGER = NODES[-1].name
 
 
 def nodes_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
@@ -44,6 +42,11 @@ def nodes_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
         "adapt": config.adapt.enabled,
     }
     return tuple(spec for spec in NODES if needed.get(spec.name, True))
+
+
+def managed_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
+    """The nodes that the manager brings up, in this order."""
+    return tuple(spec for spec in nodes_of(config) if spec.name != MANAGER)
 
 
 def flat_parameters(spec: NodeSpec, config: DeploymentConfig) -> dict[str, Any]:

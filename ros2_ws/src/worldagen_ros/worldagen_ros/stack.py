@@ -21,9 +21,10 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from worldagen.child_processes import end_with_parent
 from worldagen.errors import ConfigError
 from worldagen_ros.config import DeploymentConfig, config_folder
-from worldagen_ros.specs import PACKAGE, NodeSpec, flat_parameters, nodes_of, remappings_of
+from worldagen_ros.specs import MANAGER, PACKAGE, NodeSpec, flat_parameters, nodes_of, remappings_of
 
 PATIENCE = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # ask, insist, force; seconds each
+MANAGER_PATIENCE_S = 10.0
 OLDER_PROFILE_NAME = ("humble", "iron", "jazzy")  # distributions whose Fast DDS reads the older variable
 
 
@@ -130,7 +131,8 @@ class Stack:
         return None
 
     def stop(self) -> None:
-        """Ask all nodes to end, insist, force; then remove what a forced end leaves behind."""
+        """Ask the manager to take the others down, then all nodes to end, insist, force; remove what a forced end leaves."""
+        self._dismiss_manager()
         for number, patience_s in PATIENCE:
             running = [process for process in self._processes.values() if process.poll() is None]
             for process in running:
@@ -145,6 +147,17 @@ class Stack:
         ):
             clean_shared_memory()
         self._folder.cleanup()
+
+    def _dismiss_manager(self) -> None:
+        """It deactivates the nodes in their order; a stack that it does not manage in time is ended without."""
+        manager = self._processes.get(MANAGER)
+        if manager is None or manager.poll() is not None:
+            return
+        os.killpg(manager.pid, signal.SIGINT)
+        try:
+            manager.wait(MANAGER_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._say(MANAGER, f"did not end within {MANAGER_PATIENCE_S:g} s")
 
     def _pass_on(self, name: str, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None

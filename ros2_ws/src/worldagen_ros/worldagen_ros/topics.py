@@ -19,6 +19,12 @@ DELTA_TWIST = "delta_twist"
 GRIPPER_COMMAND = "gripper_command"
 TASK_STATE = "sim/task_state"
 CLOCK = "/clock"
+HEARTBEATS = "heartbeats"
+STACK_STATUS = "stack/status"
+COMMAND_STATUS = "command/status"
+DEADMAN = "deadman"  # of whoever holds the button
+DEADMAN_REQUIRED = "deadman/required"
+JOINT_TRAJECTORY = "joint_trajectory"
 DIAGNOSTICS = "/diagnostics"
 TF = "/tf"
 TF_STATIC = "/tf_static"
@@ -34,6 +40,7 @@ ADAPT = "adapt"  # action
 RESET_SIMULATOR = "sim/reset"  # service
 START_RECORDING = "recorder/start"  # service
 STOP_RECORDING = "recorder/stop"  # service
+CLEAR_FAULT = "command/clear_fault"  # service
 RESET_SCENE = "explore/reset_scene"  # service of whoever puts a real scene in order
 
 # Streams a policy takes, by the name our messages to the operator use.
