@@ -29,6 +29,7 @@ from worldagen.types import ActionChunk
 
 SHORTEST_ROW_S, LONGEST_ROW_S = 0.001, 10.0
 INSTANT_S = 1e-9  # less is rounding
+FARTHEST_M = 100.0  # no arm's tool is measured farther from its base
 
 
 class LiveState(Enum):
@@ -337,8 +338,8 @@ class LiveCommander:
     def _read_states(self, measured: Pose | None, age_s: float, bad: bool) -> None:
         known = measured is not None and age_s >= 0.0 and math.isfinite(age_s)
         usable = measured is None or (
-            all(math.isfinite(number) for number in measured.position.tolist())
-            and abs(math.hypot(*measured.quaternion.tolist()) - 1.0) < 0.01
+            all(abs(number) < FARTHEST_M for number in measured.position.tolist())
+            and abs(math.hypot(*measured.quaternion.tolist()) - 1.0) < 0.01  # not so for NaN either
         )
         self._states_bad = bad or not usable or not (known or measured is None)
         if known and usable:
@@ -393,6 +394,8 @@ class LiveCommander:
                 return  # READY is seen for a tick at least
             hindrance = hindrance or ("the arm has yet to come to rest" if self._seat_anew else "")
         if self._state in (LiveState.READY, LiveState.HOLD) and self._plan.waits:
+            if self._states_bad:  # a run that plays bears that for a while, but none begins so
+                hindrance = hindrance or "joint states come with numbers that cannot be used"
             if hindrance:
                 self._drop()
                 self._reason = f"a chunk was not played: {hindrance}"

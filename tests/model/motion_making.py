@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from worldagen.poses import Pose
 
-# Rounding: relative, and of the poses themselves (m, rad), which the ticks then divide once, twice and three times.
-RELATIVE, ABSOLUTE = 1e-6, 1e-14
+# Rounding: relative, and some last bits of the poses themselves (m, rad), which the ticks then divide up to three times.
+RELATIVE, BITS = 1e-6, 32
 
 
 def derivatives(poses: Sequence[Pose], period_s: float) -> list[list[np.ndarray]]:
@@ -25,9 +25,10 @@ def assert_within(poses: Sequence[Pose], period_s: float, limits: Sequence[Seque
     """limits: [[m/s, m/s2, m/s3], [rad/s, rad/s2, rad/s3]]."""
     if len(poses) < 4:
         return
+    rounding = BITS * np.finfo(float).eps * max(1.0, max(np.abs(pose.position).max() for pose in poses))
     for kind, motion, allowed in zip(("translation", "rotation"), derivatives(poses, period_s), limits, strict=True):
         for order, (lengths, longest) in enumerate(zip(motion, allowed, strict=True), start=1):
-            tolerance = longest * RELATIVE + ABSOLUTE / period_s**order
+            tolerance = longest * RELATIVE + rounding / period_s**order
             worst = int(lengths.argmax())
             assert lengths[worst] <= longest + tolerance, (
                 f"{kind}, derivative {order}: {lengths[worst]} > {longest}, at {worst}"
