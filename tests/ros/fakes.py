@@ -51,6 +51,7 @@ class FakeRobot(Node):
         self.silent: set[str] = set()
         self.positions = HOME.copy()
         self.efforts: list[float] = []
+        self.clock_offset_s: float | None = 0.0  # of the joint states' stamps; None: no stamp at all
         self.corrupt = lambda msg: msg  # applied to the static camera's messages
         quality = picture_qos or qos.images_in()
         self.cameras = {name: self.create_publisher(Image, topic, quality) for name, topic in topics.CAMERA_TOPICS.items()}
@@ -64,6 +65,8 @@ class FakeRobot(Node):
                 msg = encode_image(PICTURE, Image(header=messages.header(stamp_ns, name)))
                 publisher.publish(self.corrupt(msg) if name == "static_camera" else msg)
         if "joint_states" not in self.silent:
-            joints = messages.encode_joints(JOINTS, self.positions, np.zeros(7), stamp_ns)
+            offset_s = self.clock_offset_s
+            told_ns = 0 if offset_s is None else stamp_ns + round(offset_s * 1e9)
+            joints = messages.encode_joints(JOINTS, self.positions, np.zeros(7), told_ns)
             joints.effort = self.efforts
             self.joints.publish(joints)

@@ -101,8 +101,8 @@ class CommandConfig:
 
     interface: str = setting(
         "target_pose",
-        "target_pose: PoseStamped; delta_twist: TwistStamped (m/s, rad/s)",
-        choices=("target_pose", "delta_twist"),
+        "target_pose: PoseStamped; delta_twist: TwistStamped (m/s, rad/s); joint_trajectory: JointTrajectory",
+        choices=("target_pose", "delta_twist", "joint_trajectory"),
     )
     blend_rows: int = setting(2, "rows over which an overlapping chunk is faded in", low=0, high=20)
     max_chunk_age_s: float = setting(0.5, "older chunks are refused, s", low=0.01, high=10.0)
@@ -112,8 +112,32 @@ class CommandConfig:
         low=0.01,
         high=10.0,
     )
-    period_s: float = setting(
-        1 / 30, "realtime only: time between two commands until a chunk says otherwise, s", low=0.001, high=1.0
+    rate_hz: float = setting(100.0, "realtime only: commands a second, whatever the rows' period", low=10.0, high=1000.0)
+    priority: int = setting(0, "realtime only: SCHED_FIFO priority asked of the system; 0: none", low=0, high=90)
+    max_tick_gap_s: float = setting(
+        0.1, "realtime only: after a longer gap between two ticks the plan is dropped and the arm holds, s", low=0.01, high=1.0
+    )
+    max_clock_jump_s: float = setting(
+        0.1,
+        "realtime only: the clock may run before or behind the steady one by so much between two ticks, and stamps be as far "
+        "in the future, s",
+        low=0.001,
+        high=1.0,
+    )
+    gripper_close_below: float = setting(0.4, "realtime only: an open gripper closes below this opening", low=0.0, high=1.0)
+    gripper_open_above: float = setting(0.6, "realtime only: a closed gripper opens above this opening", low=0.0, high=1.0)
+    gripper_dwell_s: float = setting(0.3, "realtime only: least time between two changes of the gripper, s", low=0.0, high=10.0)
+    deadman: str = setting(
+        "auto",
+        "realtime only: when motion needs the deadman's button. always; never; as_needed: while exploring, and for adapters "
+        "that are not in trusted_adapters; auto: as_needed on hardware, never in a simulator",
+        choices=("auto", "always", "as_needed", "never"),
+    )
+    deadman_timeout_s: float = setting(
+        0.3, "realtime only: a button that is silent for longer is released, s", low=0.05, high=2.0
+    )
+    trusted_adapters: str = setting(
+        "", "realtime only: ids of adapters that have driven this robot before under a watchful eye, commas between them"
     )
     limits: LimitsConfig = field(default_factory=LimitsConfig)
 

@@ -95,8 +95,8 @@ class DirectStack:
         measured = Pose.from_euler(self._kinematics.tool_pose(*messages.decode_joints(joints)))
         sent = commander.tick(now_ns, measured) or commander.hold(measured)
         twist = config.command.interface == "delta_twist"
-        period_s, frame_id = commander.period_s or config.command.period_s, config.robot.frame_id
-        motion = messages.encode_motion(sent, twist, period_s, now_ns, frame_id)
+        period_s, frame_id = commander.period_s or self._period_s, config.robot.frame_id
+        motion = messages.encode_motion(sent.pose, sent.motion, twist, period_s, now_ns, frame_id)
         gripper = messages.encode_gripper(sent.opening, now_ns, frame_id)
         say(topics.DELTA_TWIST if twist else topics.TARGET_POSE, motion, now_ns)
         say(topics.GRIPPER_COMMAND, gripper, now_ns)

@@ -453,9 +453,9 @@ class ExploreNode(ManagedNode):
             self.end(self.run, Reason.FAULT, "the explore node was deactivated")
 
     def cleanup(self) -> None:
-        if getattr(self, "environment", None) is not None:
-            self.environment.close()
-            self.environment = None
+        environment, self.environment = getattr(self, "environment", None), None
+        if environment is not None:
+            environment.close()
 
 
 def main() -> None:

@@ -173,7 +173,9 @@ class ManagedNode(LifecycleNode):
     def _sweep(self, step: str) -> None:
         """Destroy what was created since the step began."""
         before = self._before.pop(step, None)
-        for kind, (there, destroy) in self._kinds().items() if before is not None else ():
+        if before is None:
+            return
+        for kind, (there, destroy) in self._kinds().items():
             for one in there:
                 if all(one is not other for other in before[kind]):
                     destroy(one)

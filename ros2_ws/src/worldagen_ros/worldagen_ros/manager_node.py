@@ -29,6 +29,7 @@ from worldagen_ros.specs import SECTIONS, managed_of
 
 TICK_S = 0.05
 LOCKSTEP_PATIENCE = 15  # times the heartbeat's timeout: there a reset may take long, and nothing moves meanwhile
+ASKED = "asked to end"
 FAREWELL_S = 2.0  # for one node to be taken down
 
 Story = Iterator[None]
@@ -77,8 +78,8 @@ class ManagerNode(Node):
 
     def ask_to_end(self) -> None:
         """Take the stack down, if nobody does yet. May be called from a signal handler."""
-        self.telling = self.telling if self.failure else self.take_down()
-        self.failure = self.failure or "asked to end"
+        if not self.failure:
+            self.failure, self.telling = ASKED, self.take_down()
 
     # -- the story ---------------------------------------------------------------------------------------------------------
 
@@ -115,8 +116,7 @@ class ManagerNode(Node):
 
     def take_down(self) -> Story:
         """Deactivate in reverse order, then clean up; whoever does not answer is left to the one who ends the processes."""
-        ended = self.failure and self.failure != "asked to end"
-        self.tell(StackStatus.FAILED if ended else StackStatus.STOPPING, self.failure or "asked to end")
+        self.tell(StackStatus.STOPPING if self.failure == ASKED else StackStatus.FAILED, self.failure)
         for name in reversed(self.active):
             yield from self.dismiss(name, Transition.TRANSITION_DEACTIVATE)
         for name in reversed(self.active):
@@ -160,7 +160,7 @@ class ManagerNode(Node):
 def main() -> None:
     # Not rclpy's own handlers: they end the communication that is needed to take the others down.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    executor, node = SingleThreadedExecutor(), None
+    executor, node, code = SingleThreadedExecutor(), None, 1
     try:
         node = ManagerNode()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -168,12 +168,12 @@ def main() -> None:
         executor.add_node(node)
         while not node.over:
             executor.spin_once(timeout_sec=0.2)
+        code = 0 if node.failure == ASKED else 1
     except WorldAgenError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
     finally:
         executor.shutdown(timeout_sec=1.0)
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
-    sys.exit(0 if node.failure == "asked to end" else 1)
+    sys.exit(code)

@@ -9,7 +9,6 @@ from geometry_msgs.msg import Point, PoseStamped, Quaternion, TwistStamped, Vect
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import Header
 
-from worldagen.commanding import Command
 from worldagen.deciding import DecisionLoop
 from worldagen.decoding import decode_chunk as decode_chunk
 from worldagen.decoding import decode_gripper as decode_gripper
@@ -89,11 +88,11 @@ def decode_motion(msg: PoseStamped | TwistStamped, commanded: Pose, period_s: fl
     return motion
 
 
-def encode_motion(command: Command, twist: bool, period_s: float, stamp_ns: int, frame_id: str) -> PoseStamped | TwistStamped:
-    """What the arm is told, as a pose to go to or as the velocity of the next period."""
-    if twist:
-        return encode_twist(command.motion, period_s, stamp_ns, frame_id)
-    return encode_pose(command.pose, stamp_ns, frame_id)
+def encode_motion(
+    pose: Pose, motion: np.ndarray, twist: bool, period_s: float, stamp_ns: int, frame_id: str
+) -> PoseStamped | TwistStamped:
+    """What the arm is told, as a pose to go to or as the velocity that makes the motion (6,) in one period."""
+    return encode_twist(motion, period_s, stamp_ns, frame_id) if twist else encode_pose(pose, stamp_ns, frame_id)
 
 
 def encode_gripper(opening: float, stamp_ns: int, frame_id: str) -> GripperCommand:

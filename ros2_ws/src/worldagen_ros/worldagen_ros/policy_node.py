@@ -126,7 +126,9 @@ class PolicyNode(ManagedNode):
         self.loop.close()
 
     def cleanup(self) -> None:
-        self.decider = None
+        if hasattr(self, "decider"):  # else it was refused while it was being made
+            del self.decider
+        self.__dict__.pop("loop", None)
 
 
 def main() -> None:
