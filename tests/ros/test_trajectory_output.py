@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from fakes import FakeRobot
+from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 from scipy.interpolate import CubicHermiteSpline
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -10,6 +12,10 @@ from worldagen.errors import BadCommand, BadObservation, ConfigError
 from worldagen.inverse import InverseConfig
 from worldagen.kinematics import ForwardKinematics
 from worldagen.poses import Pose
+from worldagen.types import ActionChunk
+from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
+from worldagen_ros import messages, qos, topics
+from worldagen_ros.command_node import CommandNode
 from worldagen_ros.config import RobotConfig
 from worldagen_ros.trajectory_output import DELAY_S, MAX_LEAD_RAD, TrajectoryOutput
 
@@ -29,6 +35,11 @@ def pose_of(joints: np.ndarray) -> Pose:
 def away(way: float) -> Pose:
     pose = pose_of(READY)
     return Pose(pose.position + np.array([way, 0.0, 0.0]), pose.quaternion)
+
+
+def two_points(msg: JointTrajectory) -> tuple[JointTrajectoryPoint, JointTrajectoryPoint]:
+    moving, resting = msg.points
+    return moving, resting
 
 
 def seconds(point: JointTrajectoryPoint) -> float:
@@ -146,3 +157,29 @@ def test_a_mount_is_not_commanded():
 def test_a_period_that_cannot_be_is_refused(period_s, ahead_s):
     with pytest.raises(ConfigError, match=r"expected a period from 0 to 0\.5 s, and no less ahead than a period"):
         TrajectoryOutput(ROBOT, period_s, ahead_s=ahead_s)
+
+
+def test_the_command_node_says_joint_trajectories_and_an_arm_that_plays_them_gets_there(start_ros):
+    patient = [f"command.max_{what}_s:=1.0" for what in ("tick_gap", "state_age", "chunk_age")]
+    parameters = ("timing.mode:=realtime", "command.interface:=joint_trajectory", *patient)
+    graph = start_ros(*(part for parameter in parameters for part in ("-p", parameter)))
+    robot, command, policy = graph.add(FakeRobot()), graph.add(CommandNode()), graph.add(Node("test_policy"))
+    heard: list[JointTrajectory] = []
+
+    def play(msg: JointTrajectory) -> None:
+        heard.append(msg)
+        robot.positions = np.array(two_points(msg)[0].positions)
+
+    policy.create_subscription(JointTrajectory, topics.JOINT_TRAJECTORY, play, qos.commands(None))
+    chunks = policy.create_publisher(ActionChunkMsg, topics.ACTION_CHUNK, qos.CHUNKS)
+    graph.wait(lambda: command.pace.measured is not None, "joint states")
+    motion = command.pace.outputs.motion
+    graph.wait(lambda: chunks.get_subscription_count() and motion.get_subscription_count(), "discovery")
+    start = command.pace.measured.position
+    rows = np.zeros((10, 7))
+    rows[:, 0] = 0.002
+    chunks.publish(messages.encode_chunk(ActionChunk(robot.get_clock().now().nanoseconds, 0, 1 / 30, "calvin", rows), "world"))
+    graph.wait(lambda: len(heard) > 20 and not any(two_points(heard[-1])[0].velocities), "the rest")
+    assert all(msg.joint_names == list(ARM) and not any(two_points(msg)[1].velocities) for msg in heard)
+    moved = KINEMATICS.tool_pose(ARM, two_points(heard[-1])[0].positions)[:3] - start
+    assert moved == pytest.approx([0.02, 0.0, 0.0], abs=2e-3)
