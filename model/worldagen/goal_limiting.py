@@ -4,7 +4,9 @@ The pose that is sent follows the goal as a weighted mean of its newest places (
 such that it holds for means of them too: a box to stay in, a length per tick, and, for a box to stay out of, a wider berth.
 
 Order of the checks: work space -> keep-out boxes -> size of the row -> speed -> acceleration -> jerk -> distance to the
-measured pose. The work space comes before the speed: an arm that stands outside is sent in, as fast as any other motion.
+measured pose. The work space comes before the speed: an arm that stands outside is sent in, as fast as any other motion. Once
+it is in, it stays: goals that come in and stay in have means that do so too, because the weights of the means, a trapezium, are
+log-concave, and such means change sides no more often than the goals do (S. Karlin, "Total Positivity", 1968).
 """
 
 import math
@@ -74,19 +76,15 @@ class GoalLimiter:
         self._owed = np.zeros(6)
         return self._note(np.zeros(6))
 
-    def move(self, motion: np.ndarray, measured: Pose, sent: Pose) -> set[str]:
+    def move(self, motion: np.ndarray, measured: Pose) -> set[str]:
         """Move the goal for a tick; returns the names of the limits that changed the motion.
 
         motion: (6,) translation (m) and rotation vector (rad) that the rows ask of this tick, finite. measured: where the arm
-        is. sent: where it was sent in the tick before. "acceleration" and "jerk" say that the goal exceeds them, so that it is
-        the smoothing which keeps them.
+        is. "acceleration" and "jerk" say that the goal exceeds them, so that it is the smoothing which keeps them.
         """
         met: set[str] = set()
         start = self._goal.position
         asked = start + motion[:3] + self._owed[:3]
-        if self.outside_by(sent.position) > 0.0:  # no row before it is in: a mean of goals on both sides might leave once more
-            asked = start
-            met.add("workspace")
         wanted = self.inside(asked)
         if wanted.tolist() != asked.tolist():
             met.add("workspace")

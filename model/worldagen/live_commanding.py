@@ -499,7 +499,7 @@ class LiveCommander:
             self._gripper.decide(self._plan.opening, self._steady_ns)
             return self._follow(self._limiter.stay())
         motion, met, ran_out = self._plan.play(self._elapsed_s, self._now_ns, measured, sent, self._scale)
-        met |= self._limiter.move(motion, measured, sent)
+        met |= self._limiter.move(motion, measured)
         self._gripper.decide(self._plan.opening, self._steady_ns)
         if ran_out:  # the memory of what was played stays, for a chunk that answers an observation from meanwhile
             self._state, self._reason = LiveState.HOLD, "the rows ran out, waits for a chunk"

@@ -22,8 +22,8 @@ def at(x: float, y: float, z: float) -> np.ndarray:
     return np.array([x, y, z])
 
 
-def seated(position: np.ndarray) -> tuple[GoalLimiter, PoseFollower]:
-    follower = PoseFollower(0.01, MotionBounds(0.6, 6.0, 600.0), MotionBounds(1.6, 16.0, 1600.0))
+def seated(position: np.ndarray, jerks: tuple[float, float] = (600.0, 1600.0)) -> tuple[GoalLimiter, PoseFollower]:
+    follower = PoseFollower(0.01, MotionBounds(0.6, 6.0, jerks[0]), MotionBounds(1.6, 16.0, jerks[1]))
     limiter = GoalLimiter(LIMITS, follower)
     limiter.seat(follower.seat(Pose(position, UPRIGHT)))
     return limiter, follower
@@ -34,8 +34,7 @@ def go(limiter: GoalLimiter, follower: PoseFollower, way: np.ndarray, ticks: int
     step = np.concatenate([way / max(np.linalg.norm(way), 1e-9) * follower.step_m, np.zeros(3)])
     positions = []
     for _ in range(ticks):
-        assert follower.pose is not None
-        limiter.move(step, limiter.goal, follower.pose)
+        limiter.move(step, limiter.goal)
         positions.append(follower.follow(limiter.goal).position)
     return positions
 
@@ -121,6 +120,20 @@ def test_a_pose_cuts_the_corner_of_the_zone_but_not_that_of_the_box():
     assert depth(positions) == pytest.approx(-0.072)
     positions += go(limiter, follower, at(1.0, 0.0, 0.0), 40)
     assert -follower.corner_m + 0.01 < depth(positions) < 0.0
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(outside=st.sampled_from((0.001, 0.005, 0.02, 0.1)), soft=st.booleans(), story=ways)
+def test_a_pose_that_comes_into_the_work_space_stays_there(outside, soft, story):
+    """Also when rows lead on out, and when the goal goes in and back to the border while the pose still comes in."""
+    jerks = (60.0, 160.0) if soft else (600.0, 1600.0)  # the second window as long as the first
+    limiter, follower = seated(at(1.0 + outside, -1.0 - outside, 0.5), jerks)
+    positions = np.array([*go(limiter, follower, at(0, 0, 1), 1)])
+    for first, second, ticks in story:
+        positions = np.concatenate([positions, go(limiter, follower, first + 0.99 * second, ticks)])
+    inside = np.abs(positions) <= 1.0 + 1e-12
+    for axis in range(3):
+        assert inside[inside[:, axis].argmax() :, axis].all() or not inside[:, axis].any()
 
 
 def test_six_zeros_are_no_box():

@@ -27,7 +27,7 @@ STORIES = settings(derandomize=True, deadline=None, phases=[Phase.generate], sup
 PERIOD_S = 0.01
 WORKSPACE = {"workspace_low_m": (-0.3, -0.3, 0.1), "workspace_high_m": (0.3, 0.3, 0.8)}
 LIMITS = {
-    "calvin": LimitsConfig(**WORKSPACE),
+    "calvin": LimitsConfig(**WORKSPACE, max_following_s=0.05),
     "keep out": LimitsConfig(
         **WORKSPACE,
         max_lead_m=0.5,
