@@ -7,6 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError, safe_open
+
 from worldagen.config import apply_tree
 from worldagen.errors import CheckpointError, ConfigError
 from worldagen.policy_conventions import PRESET_CONVENTIONS, PolicyConventions
@@ -30,6 +32,19 @@ def find_checkpoint(name: str) -> Path:
 def read_conventions(folder: Path) -> PolicyConventions:
     """The conventions of a checkpoint folder. Every key must be there and known; raises CheckpointError."""
     return read_section(PRESET_CONVENTIONS["calvin"], read_json(folder / CONVENTIONS), folder / CONVENTIONS)
+
+
+def read_weights_header(folder: Path) -> int:
+    """How many tensors a checkpoint folder holds, by the header alone and without torch. Raises CheckpointError."""
+    read_json(folder / CONFIG)
+    path = folder / WEIGHTS
+    try:
+        with safe_open(path, framework="np") as weights:
+            return len(weights.keys())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; copy or import the checkpoint again") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy it again (git lfs pull?)") from None
 
 
 def read_section(example: Section, tree: Any, path: Path) -> Section:

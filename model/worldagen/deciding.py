@@ -3,6 +3,7 @@
 A decision made for an instruction that is over meanwhile is thrown away.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -117,6 +118,12 @@ class DecisionLoop:
         self._run = 0  # counts starts and stops
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
         self._job: Future[tuple[int, ActionChunk]] | None = None
+        self._asked_s = 0.0  # monotonic; when it was begun
+
+    @property
+    def deciding_s(self) -> float:
+        """How long the decision under way has been taking, 0.0 when there is none."""
+        return time.monotonic() - self._asked_s if self._job is not None else 0.0
 
     @property
     def last(self) -> ActionChunk | None:
@@ -146,6 +153,7 @@ class DecisionLoop:
         if due in (Due.ACT, Due.AFRESH):
             afresh = due is Due.AFRESH or self._schedule.last is None
             fresh = (self.instruction, self._disturbance) if afresh else None
+            self._asked_s = time.monotonic()
             self._job = self._worker.submit(self._decide, samples, self._run, fresh)
             self._job.add_done_callback(lambda _: self._on_done())
         return due

@@ -124,6 +124,12 @@ class CommandConfig:
         low=0.001,
         high=1.0,
     )
+    max_frozen_s: float = setting(
+        0.5,
+        "hardware only: joint positions that stay the same to the last bit for longer are no measurement, s; 0: not looked at",
+        low=0.0,
+        high=10.0,
+    )
     gripper_close_below: float = setting(0.4, "realtime only: an open gripper closes below this opening", low=0.0, high=1.0)
     gripper_open_above: float = setting(0.6, "realtime only: a closed gripper opens above this opening", low=0.0, high=1.0)
     gripper_dwell_s: float = setting(0.3, "realtime only: least time between two changes of the gripper, s", low=0.0, high=10.0)

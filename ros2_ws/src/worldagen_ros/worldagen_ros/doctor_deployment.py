@@ -3,13 +3,10 @@
 import os
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from worldagen.checkpoint_files import CONFIG, WEIGHTS, find_checkpoint, read_conventions, read_json
+from worldagen.checkpoint_files import WEIGHTS, find_checkpoint, read_conventions, read_weights_header
 from worldagen.conventions import find_convention
 from worldagen.doctor.findings import Finding, fail, ok, skip, warn
 from worldagen.doctor.machine import BagRate
-from worldagen.errors import CheckpointError
 from worldagen.kinematics import ForwardKinematics
 from worldagen.policy_conventions import require_match
 from worldagen_ros.config import DeploymentConfig, PolicyConfig, RobotConfig
@@ -56,19 +53,6 @@ def check_policy(config: DeploymentConfig) -> Finding:
         )
     size = (folder / WEIGHTS).stat().st_size
     return ok(name, f"checkpoint {policy.checkpoint}: {tensors} tensors, {size / 1e6:.1f} MB, means what the robot means")
-
-
-def read_weights_header(folder: Path) -> int:
-    """How many tensors a checkpoint folder holds, by the header alone and without torch. Raises CheckpointError."""
-    read_json(folder / CONFIG)
-    path = folder / WEIGHTS
-    try:
-        with safe_open(path, framework="np") as weights:
-            return len(weights.keys())
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; copy or import the checkpoint again") from None
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy it again (git lfs pull?)") from None
 
 
 def check_policy_threads(policy: PolicyConfig, cores: int | None = None) -> Finding:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from worldagen.bags.disk import MIB, DiskGuard
@@ -47,6 +48,7 @@ TICK_S = 0.02
 FEEDBACK_S, DISK_S = 0.5, 1.0  # between two of each
 PATIENCE_S = 60.0  # with the other nodes, wall time
 CLOSING_S = 10.0  # for policy and recorder to end
+BUTTON_PATIENCE_S, BUTTON_SLIP_S = 20.0, 0.5  # to take hold of the deadman's button; to let it slip
 HOME_ROWS = 6  # of one chunk toward home; the next comes when half of them are played
 STANDING_ROWS = 6  # of a chunk that stands still; a shorter one would be refused when it comes late
 
@@ -75,6 +77,8 @@ class Run:
     recording: bool = False
     folder: str = ""
     pictures_before: int = 0
+    supervised: bool = False  # the deadman's button was held, and has to be
+    slipped_s: float | None = None  # monotonic; since when it is not
     watched_since_s: float | None = None  # monotonic; inputs are expected since
     told_s: float = 0.0
     disk_s: float = 0.0
@@ -108,6 +112,7 @@ class ExploreNode(ManagedNode):
         self.outcome: Any = None  # future of its result
         self.senses = Senses(self, self.robot, self.deployment.cameras, self.config, self.on_breach)
         self.chunks = self.create_publisher(ActionChunkMsg, topics.ACTION_CHUNK, qos.CHUNKS)
+        self.deadman = self.create_publisher(Bool, topics.DEADMAN_REQUIRED, qos.LATCHED)
         self.execute = ActionClient(self, ExecuteInstruction, topics.EXECUTE)
         self.start_recording = self.create_client(StartRecording, topics.START_RECORDING)
         self.stop_recording = self.create_client(StopRecording, topics.STOP_RECORDING)
@@ -129,6 +134,8 @@ class ExploreNode(ManagedNode):
             yield from self.until(
                 acquaintance.made, f"an answer of node {node}; start it, the recorder with recorder.enabled=true"
             )
+        if self.robot.source == "hardware":
+            yield from self.await_button(run)
         yield from self.record(run)
         plan = plan_rollouts(run.asked)
         for rollout in plan:
@@ -139,6 +146,16 @@ class ExploreNode(ManagedNode):
             yield from self.roll_out(run, rollout, not_before_ns)
             run.whole += 1
         raise Ending(Reason.FINISHED, f"all {len(plan)} rollouts were played")
+
+    def await_button(self, run: Run) -> Story:
+        """On a robot nothing is explored unless somebody holds the deadman's button; the command node sees to it."""
+        self.deadman.publish(Bool(data=True))
+        told = lambda: self.senses.command_status  # noqa: E731
+        what = "the command node to ask for the deadman's button; command.deadman must not be never"
+        yield from self.until(lambda: told().deadman_required, what, CLOSING_S)
+        self.get_logger().info("hold the deadman's button")
+        yield from self.until(lambda: told().deadman_held, "somebody to hold the deadman's button", BUTTON_PATIENCE_S)
+        run.supervised = True
 
     def record(self, run: Run) -> Story:
         """Begin the bag."""
@@ -281,6 +298,8 @@ class ExploreNode(ManagedNode):
             why = stopped.message if stopped else "the recorder does not answer"
             message = f"{message}; the bag was not finished: {self.senses.recorder_stopped or why}"
             reason = Reason.FAULT if reason is Reason.FINISHED else reason
+        if self.robot.source == "hardware":
+            self.deadman.publish(Bool(data=False))
         report = self.report(run, reason, message)
         self.diagnostics.set("exploration", OK if reason in (Reason.FINISHED, Reason.CANCELED) else ERROR, f"idle; {report}")
         self.get_logger().info(str(report))
@@ -331,6 +350,10 @@ class ExploreNode(ManagedNode):
         if run.recording and self.senses.recorder_stopped:
             self.check_disk(run)
             raise Ending(Reason.FAULT, f"the recorder {self.senses.recorder_stopped}")
+        if run.supervised:
+            run.slipped_s = None if self.senses.command_status.deadman_held else run.slipped_s or now_s
+            if run.slipped_s is not None and now_s - run.slipped_s > BUTTON_SLIP_S:
+                raise Ending(Reason.ENVELOPE, "the deadman's button was let go")
         if run.watched_since_s is not None and (silent := self.silence(run.watched_since_s)):
             raise Ending(Reason.INPUT_LOST, silent)
 

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from worldagen.errors import WorldAgenError
 from worldagen.exploring import Breach, EnvelopeWatch, Sample
 from worldagen.poses import Pose
-from worldagen_msgs.msg import ActionChunk, GripperCommand, TaskState
+from worldagen_msgs.msg import ActionChunk, CommandStatus, GripperCommand, TaskState
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.config import CamerasConfig, ExploreConfig, RobotConfig
 from worldagen_ros.diagnostics import ERROR
@@ -43,6 +43,7 @@ class Senses:
         self.pictures = 0  # that came, of both cameras
         self.task_state = TaskState()
         self.first_chunk_ns = 0  # stamp of the first chunk since `await_chunk`; 0: none yet
+        self.command_status = CommandStatus()  # of the command node, which knows the deadman's button
         self.recorder_stopped = ""  # why the recorder ended a bag by itself
         self._chunks_from_ns = 0
         self._recording_since_s = 0.0
@@ -63,6 +64,7 @@ class Senses:
         node.create_subscription(ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.CHUNKS)
         node.create_subscription(GripperCommand, topics.GRIPPER_COMMAND, self._on_gripper, qos.commands(None))
         node.create_subscription(TaskState, topics.TASK_STATE, self._on_task_state, qos.LATCHED)
+        node.create_subscription(CommandStatus, topics.COMMAND_STATUS, self._on_command_status, qos.LATCHED)
         node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.DIAGNOSTICS)
 
     def ages_s(self, since_s: float) -> dict[str, float]:
@@ -105,6 +107,9 @@ class Senses:
 
     def _on_gripper(self, msg: GripperCommand) -> None:
         self.opening, self._commanded = min(1.0, max(0.0, msg.opening)), True
+
+    def _on_command_status(self, msg: CommandStatus) -> None:
+        self.command_status = msg
 
     def _on_task_state(self, msg: TaskState) -> None:
         if msg.episode != self.task_state.episode:

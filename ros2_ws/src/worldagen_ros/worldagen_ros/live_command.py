@@ -9,6 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -58,6 +59,7 @@ class LivePace:
         self.measured: Pose | None = None
         self.joints: Any = None
         self.heard_s, self.states_bad = time.monotonic(), False
+        self.different, self.different_s = np.empty(0), time.monotonic()  # joint positions that were other than before
         self.newest: LiveCommand | None = None
         self.ticked_ns = 0
         self.told_s = 0.0
@@ -113,8 +115,22 @@ class LivePace:
                 f"{what}; allowed: {config.max_state_age_s:g} s, or {config.max_clock_jump_s:g} s in the future. "
                 "Stamps must be capture times of the clock in use: check the driver, and that the machines' clocks agree"
             )
+        if problem := self.frozen(joints[1]):
+            return problem
         self.measured, self.joints, self.heard_s, self.states_bad = pose, joints, time.monotonic() - max(age_s, 0.0), False
         return ""
+
+    def frozen(self, positions: np.ndarray) -> str:
+        """Why positions are no measurement, or "": real sensors are never still, but a relay repeats its last word."""
+        longest_s, now_s = self.node.config.max_frozen_s, time.monotonic()
+        if not np.array_equal(positions, self.different):
+            self.different, self.different_s = np.array(positions), now_s
+        if self.node.robot.source != "hardware" or longest_s == 0.0 or now_s - self.different_s <= longest_s:
+            return ""
+        return (
+            f"the positions are the same to the last bit for {now_s - self.different_s:.2f} s; allowed: {longest_s:g} s "
+            "(command.max_frozen_s). Subscribe to the robot's own joint states, not to a relay that repeats them"
+        )
 
     def on_deadman(self, msg: Bool) -> None:
         self.deadman.hear(msg.data, time.monotonic_ns())

@@ -20,6 +20,7 @@ from worldagen_ros.diagnostics import ERROR, OK
 from worldagen_ros.execute_server import ExecuteServer, Result
 from worldagen_ros.inputs import Inputs
 from worldagen_ros.managed import ManagedNode
+from worldagen_ros.policy_watch import PolicyWatch
 from worldagen_ros.prediction_outputs import PredictionOutputs
 from worldagen_ros.runtime import run_node
 
@@ -55,7 +56,9 @@ class PolicyNode(ManagedNode):
         self.adapters = AdapterServices(self, self.loop, self.robot.frame_id, lambda _: self.report())
         self.create_service(ResetPolicy, topics.RESET_POLICY, self.on_reset)
         self.create_subscription(String, topics.INSTRUCTION, self.on_instruction, qos.LATCHED)
-        self.create_timer(STATUS_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(STATUS_PERIOD_S, self.report, clock=steady)
+        self.watch = PolicyWatch(self, self.chunks.publish) if self.timing.mode == "realtime" else None
         self.get_logger().info(f"ready: {self.loop.decider.name} {self.loop.decider.source}".rstrip())
         if self.config.instruction:
             self.start(self.config.instruction)
@@ -91,6 +94,8 @@ class PolicyNode(ManagedNode):
             return
         if chunk is not None:
             self.chunks.publish(chunk)
+            if self.watch is not None:
+                self.watch.decided()
             self.diagnostics.set("decision", OK, "deciding", {"inference_ms": f"{chunk.inference_s * 1e3:.1f}"})
         if foreseen is not None:
             self.predictions.publish(foreseen)
