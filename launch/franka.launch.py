@@ -1,6 +1,11 @@
-"""A Franka arm, played by the embedded simulator unless told otherwise: `ros2 launch worldagen_ros franka.launch.py`.
+"""A Franka arm: `ros2 launch worldagen_ros franka.launch.py`, which the embedded simulator plays unless told otherwise.
 
-On the real arm: set:='robot.source=hardware', after reading the deployment file (config/franka.yaml).
+    deployment:=franka_crisp                        a real arm behind CRISP; franka_servo, franka_joint_trajectory
+    robot:=franka                                   hardware in a deployment that the simulator plays
+    static_camera:=/realsense/color/image_raw       the driver's topic; wrist_camera likewise
+    namespace:=left checkpoint:=FOLDER set:='command.rate_hz=200'
+
+Before a real arm moves: docs/franka.md and docs/safety.md. Without `ros2 launch`: `worldagen up franka`, with the same words.
 """
 
 from launch import LaunchDescription

@@ -1,5 +1,6 @@
 """Which nodes there are, in plain Python: one list, read by the launch files, by `worldagen up` and by a test of setup.py."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -59,6 +60,9 @@ def flat_parameters(spec: NodeSpec, config: DeploymentConfig) -> dict[str, Any]:
     return flat
 
 
-def remappings_of(namespace: str) -> tuple[tuple[str, str], ...]:
-    """In a namespace the clock is the stack's own, so that two lockstep stacks do not drive each other."""
-    return (("/clock", f"/{namespace.strip('/')}/clock"),) if namespace.strip("/") else ()
+def remappings_of(namespace: str, asked: Sequence[tuple[str, str]] = ()) -> tuple[tuple[str, str], ...]:
+    """What was asked for, first, for the first rule counts; in a namespace the clock is the stack's own besides, so that two
+    lockstep stacks do not drive each other.
+    """
+    own = (("/clock", f"/{namespace.strip('/')}/clock"),) if namespace.strip("/") else ()
+    return (*asked, *own)

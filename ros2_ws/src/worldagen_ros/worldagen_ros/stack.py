@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +60,14 @@ def stack_environment(base: Mapping[str, str], domain: int | None = None) -> dic
     return environment
 
 
-def ros_arguments(spec: NodeSpec, namespace: str, parameter_file: Path) -> list[str]:
+def ros_arguments(
+    spec: NodeSpec, namespace: str, parameter_file: Path, remappings: Sequence[tuple[str, str]] = ()
+) -> list[str]:
     """What follows `--ros-args` for one node."""
     arguments = ["-r", f"__node:={spec.name}", "--params-file", str(parameter_file)]
     if namespace.strip("/"):
         arguments += ["-r", f"__ns:=/{namespace.strip('/')}"]
-    for old, new in remappings_of(namespace):
+    for old, new in remappings_of(namespace, remappings):
         arguments += ["-r", f"{old}:={new}"]
     return arguments
 
@@ -74,9 +76,15 @@ class Stack:
     """The processes of one deployment. `say(name, line)` receives every line they print, from several threads."""
 
     def __init__(
-        self, config: DeploymentConfig, say: Callable[[str, str], None], namespace: str = "", domain: int | None = None
+        self,
+        config: DeploymentConfig,
+        say: Callable[[str, str], None],
+        namespace: str = "",
+        domain: int | None = None,
+        remappings: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self._config, self._say, self._namespace = config, say, namespace
+        """remappings: of every node, as pairs of our name and the name on the wire."""
+        self._config, self._say, self._namespace, self._remappings = config, say, namespace, remappings
         self._environment = stack_environment(os.environ, domain)
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._readers: list[threading.Thread] = []
@@ -99,28 +107,32 @@ class Stack:
 
     def start(self) -> None:
         """Start every node. Raises ConfigError when the workspace is not built or not sourced."""
+        for spec in nodes_of(self._config):
+            self.start_node(spec)
+
+    def start_node(self, spec: NodeSpec) -> None:
+        """Start one node, also again after it has ended. Raises ConfigError as start does."""
         try:
             programs = Path(get_package_prefix(PACKAGE)) / "lib" / PACKAGE
         except PackageNotFoundError:
             raise ConfigError(f"ROS does not find {PACKAGE}; run scripts/setup, then source scripts/activate") from None
-        for spec in nodes_of(self._config):
-            file = Path(self._folder.name) / f"{spec.name}.yaml"
-            file.write_text(yaml.safe_dump({"/**": {"ros__parameters": flat_parameters(spec, self._config)}}), "utf-8")
-            process = subprocess.Popen(
-                [str(programs / spec.executable), "--ros-args", *ros_arguments(spec, self._namespace, file)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                env=self._environment,
-                start_new_session=True,
-                preexec_fn=end_with_parent,
-            )
-            self._processes[spec.name] = process
-            reader = threading.Thread(target=self._pass_on, args=(spec.name, process), daemon=True)
-            reader.start()
-            self._readers.append(reader)
+        file = Path(self._folder.name) / f"{spec.name}.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": flat_parameters(spec, self._config)}}), "utf-8")
+        process = subprocess.Popen(
+            [str(programs / spec.executable), "--ros-args", *ros_arguments(spec, self._namespace, file, self._remappings)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=self._environment,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
+        self._processes[spec.name] = process
+        reader = threading.Thread(target=self._pass_on, args=(spec.name, process), daemon=True)
+        reader.start()
+        self._readers.append(reader)
 
     def ended(self) -> Ended | None:
         """The first node that is no longer running, if any."""

@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import fields
 
-from worldagen_ros.config import load_deployment
-from worldagen_ros.overrides import parse_overrides
+from worldagen_ros.arrangement import ASKED, Wish, arrange
 from worldagen_ros.stack import Ended, Stack
 
 HELP = "start a deployment (sim, sim_realtime, franka, or a YAML file)"
@@ -20,6 +20,11 @@ COLOURS = {"sim": 36, "command": 33, "policy": 35, "recorder": 32, "explore": 34
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("deployment", help="a shipped deployment's name or the path of a YAML file")
     add_stack_arguments(parser)
+    for name in ("robot", "checkpoint", "static_camera", "wrist_camera"):
+        parser.add_argument(f"--{name.replace('_', '-')}", default="", help=ASKED[name])
+    parser.add_argument(
+        "--remap", action="append", default=[], metavar="OLD:=NEW", help="give a topic the name it has elsewhere"
+    )
 
 
 def add_stack_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,14 +50,21 @@ class LinePrinter:
             print(f"{tag} {line}", file=self._stream, flush=True)
 
 
+def wish_of(args: argparse.Namespace) -> Wish:
+    """What was asked for, as the launch files have it too."""
+    said = {field.name: getattr(args, field.name) for field in fields(Wish)}
+    return Wish(**{**said, "set": tuple(args.set), "remap": tuple(args.remap)})
+
+
 def run(args: argparse.Namespace) -> int:
-    config = load_deployment(args.deployment, parse_overrides(args.set))
+    arranged = arrange(wish_of(args))
+    config = arranged.config
     asked_to_stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked_to_stop.set())
     say = LinePrinter(sys.stdout)
     first: Ended | None = None
-    with Stack(config, say, args.namespace, args.domain) as stack:
+    with Stack(config, say, arranged.namespace, args.domain, arranged.remappings) as stack:
         say("up", f"{args.deployment}: {config.timing.mode}; press Ctrl-C to stop")
         while not asked_to_stop.is_set() and first is None:
             first = stack.ended()
