@@ -22,6 +22,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/config", shipped("config", "*")),
         (f"share/{NAME}/launch", shipped("launch", "*.launch.py")),  # a link to the top level's launch/
+        (f"share/{NAME}/views", shipped("views", "*")),  # for Foxglove, RViz and PlotJuggler
     ],
     install_requires=["setuptools"],
     extras_require={"test": ["pytest"]},
@@ -54,6 +55,7 @@ setup(
             "replay = worldagen_ros.commands.replay",
             "train = worldagen_ros.commands.train",
             "up = worldagen_ros.commands.up",
+            "view = worldagen_ros.commands.view",
         ],
         # actions of `worldagen bag` (worldagen/commands/bag.py finds them here)
         "worldagen.bag_actions": ["record = worldagen_ros.commands.bag_record"],
