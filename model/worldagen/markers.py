@@ -7,7 +7,7 @@ Shapes: M rows of a chunk, P points, S segments. Colours are red, green, blue, o
 
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
@@ -118,7 +118,7 @@ def draw_chunk(measured: Pose, rows: np.ndarray) -> Drawing:
     """The path of a chunk; each stretch has the colour of the gripper's opening in its row."""
     points = np.array([pose.position for pose in chunk_path(measured, rows)])
     colours = np.array([opening_colour(row[6]) for row in rows])
-    return Drawing("chunk", points, np.concatenate([colours[:1], colours]), connected=True, width_m=0.006)
+    return Drawing("chunk", points, np.concatenate([colours[:1], colours]), connected=True, width_m=0.014)
 
 
 def box_edges(low: Sequence[float], high: Sequence[float]) -> np.ndarray:
@@ -146,7 +146,9 @@ def draw_bounds(limits: LimitsConfig, envelope: Envelope | None) -> tuple[Drawin
     for number, (low, high) in enumerate(keep_out_boxes(limits.keep_out_m), 1):
         bounds.append(draw_box(f"keep_out/{number}", low, high, KEEP_OUT, "keep out"))
     if envelope is not None:
-        bounds.append(draw_box("envelope", envelope.low_m, envelope.high_m, ENVELOPE, "exploration envelope"))
+        drawn = draw_box("envelope", envelope.low_m, envelope.high_m, ENVELOPE, "exploration envelope")
+        # From its other end, so that its label is at its lowest corner, away from that of the work space.
+        bounds.append(replace(drawn, points=drawn.points[::-1]))
     return tuple(bounds)
 
 
@@ -175,7 +177,7 @@ def draw_axes(name: str, pose: Pose, length_m: float = AXES_M) -> Drawing:
     """x red, y green, z blue, from the pose's position."""
     ends = pose.position + length_m * Rotation.from_quat(pose.quaternion).as_matrix().T  # (3 axes, 3)
     points = np.stack([np.tile(pose.position, (3, 1)), ends], axis=1).reshape(-1, 3)
-    return Drawing(name, points, np.repeat(AXES, 2, axis=0), width_m=0.006)
+    return Drawing(name, points, np.repeat(AXES, 2, axis=0), width_m=0.005)
 
 
 class Arm:
