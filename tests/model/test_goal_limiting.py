@@ -108,6 +108,18 @@ def test_wherever_it_begins_it_never_enters_the_box_nor_goes_deeper_into_it(corn
         assert all(outside[outside.index(True) :]) or not any(outside)
 
 
+@pytest.mark.parametrize("beside", [0.001, 0.015, 0.03, 0.05])
+@pytest.mark.parametrize("above", [0.001, 0.015, 0.04])
+@pytest.mark.parametrize("then", [at(1, 0, 0), at(1, 0, 0.2), at(1, 0, 1)])
+def test_no_way_around_an_edge_leads_through_it(beside, above, then):
+    """Up beside the box to just above it, and over: the means of the goals are nearest to the edge there."""
+    for climb in (0.01, 0.03, 0.1):
+        limiter, follower = seated(at(-beside, 0.1, 0.2 + above - climb))
+        positions = go(limiter, follower, at(0, 0, 1), round(climb / follower.step_m))
+        positions += go(limiter, follower, then, 40)
+        assert depth(positions) <= 0.0
+
+
 def test_a_goal_stops_before_the_zone_and_the_pose_with_it():
     limiter, follower = seated(at(0.1, 0.1, 0.5))
     positions = go(limiter, follower, at(0.0, 0.0, -1.0), 80)
