@@ -14,6 +14,7 @@ from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from worldagen.conventions import CONVENTIONS
 from worldagen.deadman import Deadman
 from worldagen.errors import BadChunk
 from worldagen.gripper import BinaryGripper
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 STATUS_PERIOD_S = 1.0
 REST_S = 0.5  # so long the arm may take to come to rest when the node is deactivated
-COMMANDS_ALIVE = 2  # periods after which a command must be dead
 
 
 class LivePace:
@@ -55,7 +55,8 @@ class LivePace:
         trusted = [name.strip() for name in config.trusted_adapters.split(",") if name.strip()]
         self.deadman = Deadman(mode, config.deadman_timeout_s, trusted)
         self.jitter, self.ticks, self.missed = TickJitter(self.period_s), 0, 0
-        self.outputs = CommandOutputs(node, config.interface, node.robot, self.period_s, COMMANDS_ALIVE * self.period_s)
+        row_s = CONVENTIONS[node.robot.convention].period_s  # after which a command must be dead
+        self.outputs = CommandOutputs(node, config.interface, node.robot, self.period_s, max(row_s, self.period_s))
         self.measured: Pose | None = None
         self.joints: Any = None
         self.heard_s, self.states_bad = time.monotonic(), False
