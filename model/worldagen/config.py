@@ -25,9 +25,14 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] = (),
+    repeats: bool = False,
 ) -> Any:
-    """A leaf with its meaning (unit included) and what is allowed: bounds are inclusive, choices are exhaustive."""
-    return dataclasses.field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
+    """A leaf with its meaning (unit included) and what is allowed: bounds are inclusive, choices are exhaustive.
+
+    repeats: of a tuple, may be given as many times as long as its default is.
+    """
+    told = {"meaning": meaning, "low": low, "high": high, "choices": choices, "repeats": repeats}
+    return dataclasses.field(default=default, metadata=told)
 
 
 @dataclass(frozen=True)
@@ -104,11 +109,11 @@ def check_leaf(leaf: Leaf, value: Any, where: str) -> Any:
     """The value in the leaf's own type; raises ConfigError naming file, key, value and what is allowed."""
     if isinstance(leaf.default, tuple):
         items = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
-        if items is None or len(items) != len(leaf.default):
+        times = len(items or ()) // len(leaf.default) if leaf.metadata.get("repeats") else 1
+        examples = leaf.default * max(1, times)
+        if items is None or len(items) != len(examples):
             raise _refusal(leaf, value, where)
-        return tuple(
-            _check_scalar(leaf, example, item, value, where) for example, item in zip(leaf.default, items, strict=True)
-        )
+        return tuple(_check_scalar(leaf, example, item, value, where) for example, item in zip(examples, items, strict=True))
     return _check_scalar(leaf, leaf.default, value, value, where)
 
 
@@ -125,7 +130,10 @@ def allowed_text(leaf: Leaf) -> str:
         kind += f" of at least {low:g}"
     elif high is not None:
         kind += f" of at most {high:g}"
-    return f"{len(leaf.default)} values, each {kind}" if isinstance(leaf.default, tuple) else kind
+    if not isinstance(leaf.default, tuple):
+        return kind
+    times = ", or a multiple of that," if leaf.metadata.get("repeats") else ","
+    return f"{len(leaf.default)} values{times} each {kind}"
 
 
 def _check_scalar(leaf: Leaf, example: Any, item: Any, value: Any, where: str) -> Any:

@@ -40,6 +40,7 @@ class LimitsConfig:
         NO_BOX,
         "realtime only: boxes the tool may not enter, six numbers each: lowest x, y, z, highest x, y, z in the base frame, m; "
         "six zeros: none",
+        repeats=True,
     )
     # Below max_lead, or an arm that does not move at all would be led by that much and never be noticed.
     max_following_m: float = setting(

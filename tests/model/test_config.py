@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from worldagen.config import leaves, load_config, setting
+from worldagen.config import check_leaf, leaves, load_config, setting
 from worldagen.errors import ConfigError
+from worldagen.limits import LimitsConfig
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,12 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_leaves_have_dotted_keys_in_order():
     assert [leaf.key for leaf in leaves(Cell())] == ["name", "lit", "arm.speed_m_s", "arm.joints", "arm.home"]
+
+
+def test_a_leaf_that_repeats_takes_multiples_of_its_length_and_nothing_else():
+    leaf = next(leaf for leaf in leaves(LimitsConfig()) if leaf.key == "keep_out_m")
+    twice = [0.0, 0.0, 0.0, 0.1, 0.1, 0.1] * 2
+    assert check_leaf(leaf, twice, "here") == tuple(twice)
+    for wrong in ([], twice[:5], twice[:7]):
+        with pytest.raises(ConfigError, match="6 values, or a multiple of that, each a number"):
+            check_leaf(leaf, wrong, "here")
