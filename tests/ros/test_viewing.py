@@ -20,7 +20,7 @@ from rclpy.node import Node
 from worldagen.bags.reader import open_bag
 from worldagen.errors import BagError, WorldAgenError
 from worldagen_msgs.msg import PolicyStatus, Surprise
-from worldagen_ros import messages, topics
+from worldagen_ros import messages, topics, viewing_live
 from worldagen_ros.commands import view as command
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.params import read_sections
@@ -213,6 +213,16 @@ def test_a_running_stack_is_shown_within_the_bounds_that_its_command_node_tells(
     assert np.allclose(np.min(strips, axis=(0, 1)), [-0.5, -0.5, 0.1])
     assert abs(node.get_clock().now().nanoseconds - recording.stamps("camera/static")[-1]) < 20e9
     assert messages.stamp_to_ns(node.get_clock().now().to_msg()) > 10**17
+
+
+def test_it_is_told_when_nobody_tells_the_bounds(recording, start_ros, monkeypatch):
+    monkeypatch.setattr(viewing_live, "SILENCE_S", 0.0)
+    graph = start_ros()
+    graph.add(FakeRobot())
+    graph.add(ViewNode(StackView(recording)))
+    graph.wait(lambda: recording.logged["log/viewer"], "the hint")
+    assert "no command node answers" in recording.logged["log/viewer"][0][1].text.as_arrow_array().to_pylist()[0]
+    assert recording.stamps("joints", rr.Scalars) and not recording.stamps("world/arm")
 
 
 def test_predictions_are_asked_for_only_where_they_are_wanted(recording, start_ros):

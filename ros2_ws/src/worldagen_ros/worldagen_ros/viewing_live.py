@@ -18,6 +18,7 @@ from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.viewing import PREDICTIONS, TOPICS, StackView
 
 PATIENCE_S = 2.0
+SILENCE_S = 3.0
 LOOK_S = 0.5  # so often it is looked for what is not there yet
 STATIC_FRAMES = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -27,7 +28,7 @@ class ViewNode(Node):
 
     def __init__(self, view: StackView, namespace: str = "", predictions: bool = True) -> None:
         super().__init__("view", namespace=namespace, enable_rosout=False)
-        self._view = view
+        self._view, self._begun_s = view, time.monotonic()
         self._cameras = dict(topics.CAMERA_TOPICS)  # those not heard yet
         self._asking: dict[str, tuple[float, Any]] = {}  # node -> when it was asked, its answer to come
         self._config = DeploymentConfig()
@@ -55,6 +56,8 @@ class ViewNode(Node):
                 self._see(camera, topic, topic, TOPICS[topic].kind)
         for name in list(self._ask):
             self._inquire(name)
+        if not self.described and time.monotonic() - self._begun_s > SILENCE_S:
+            self._view.say("viewer", "no command node answers: nothing stands in space until one tells its bounds", "WARN")
 
     def _see(self, camera: str, topic: str, spoken: str, kind: type) -> None:
         self.create_subscription(kind, spoken, partial(self._view.take, topic), TOPICS[topic].quality)
