@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 REMEMBERED_SAMPLES = 8
 
 
@@ -99,3 +101,34 @@ class StreamWatch:
                 self._lost.add(stream)
                 events.append(StreamEvent(stream, lost=True, age_s=since_s - heard_s))
         return events
+
+
+class FreezeWatch:
+    """Notices a camera that repeats one picture, under fresh stamps, while the robot moves.
+
+    A robot that stands may be shown the same picture for ever, by a simulator above all. So a stream is frozen when its
+    pictures are the same, byte for byte, for longer than longest_s, and a joint has moved by more than moved meanwhile.
+    """
+
+    def __init__(self, longest_s: float = 1.0, moved: float = 0.02) -> None:
+        """moved: rad, or m for a joint that slides."""
+        self._longest_ns, self._moved = round(longest_s * 1e9), moved
+        self._first: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}  # of equal pictures: stamp, picture, joints of then
+        self._farthest: dict[str, float] = {}  # that a joint has been from there
+        self._joints = np.empty(0)
+
+    def joints(self, positions: np.ndarray) -> None:
+        """(J,) the newest measured positions."""
+        self._joints = positions
+
+    def picture(self, stream: str, stamp_ns: int, picture: np.ndarray) -> float:
+        """Note a picture; for how long the stream has been frozen, s, or 0.0 while it is not."""
+        stamp_before_ns, before, joints = self._first.get(stream, (stamp_ns, None, self._joints))
+        same = before is not None and len(joints) == len(self._joints) and stamp_ns >= stamp_before_ns
+        if not (same and np.array_equal(before, picture)):
+            self._first[stream], self._farthest[stream] = (stamp_ns, picture, self._joints), 0.0
+            return 0.0
+        if len(joints):
+            self._farthest[stream] = max(self._farthest[stream], float(np.abs(self._joints - joints).max()))
+        frozen = stamp_ns - stamp_before_ns > self._longest_ns and self._farthest[stream] > self._moved
+        return (stamp_ns - stamp_before_ns) * 1e-9 if frozen else 0.0

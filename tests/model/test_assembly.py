@@ -1,6 +1,9 @@
 """Samples are paired by their stamps; silence is noticed; nothing is paired across a jump of time."""
 
-from worldagen.assembly import Assembler, StreamWatch
+import numpy as np
+import pytest
+
+from worldagen.assembly import Assembler, FreezeWatch, StreamWatch
 
 MS = 1_000_000
 STREAMS = ("static", "wrist", "joints")
@@ -72,3 +75,32 @@ def test_streams_that_are_silent_together_only_wait():
     assert watch.check(100.0) == []
     watch.heard("a", 100.0)
     assert [event.stream for event in watch.check(100.0)] == ["b"]
+
+
+def frozen_after(seconds: float, moves: float, changes: bool = False) -> float:
+    """The last answer to pictures at 10 Hz, while a joint moves that fast, in rad/s."""
+    watch, answer = FreezeWatch(longest_s=1.0, moved=0.02), 0.0
+    for step in range(round(seconds * 10) + 1):
+        watch.joints(np.array([0.0, moves * step / 10]))
+        picture = np.full((2, 2, 3), step if changes else 7, np.uint8)
+        answer = watch.picture("static", step * 100 * MS, picture)
+    return answer
+
+
+def test_the_same_picture_for_longer_than_a_second_is_frozen_while_the_robot_moves():
+    assert frozen_after(1.5, moves=0.1) == pytest.approx(1.5)
+    assert frozen_after(0.9, moves=0.1) == 0.0
+    assert frozen_after(1.5, moves=0.1, changes=True) == 0.0
+
+
+def test_a_robot_that_stands_may_be_shown_the_same_picture_for_ever():
+    assert frozen_after(30.0, moves=0.0) == 0.0
+
+
+def test_a_new_picture_ends_a_freeze_and_one_that_came_back_to_where_it_was_has_moved():
+    watch = FreezeWatch(longest_s=1.0, moved=0.02)
+    for step, position in enumerate((0.0, 0.3, 0.0, 0.0)):
+        watch.joints(np.array([position]))
+        answer = watch.picture("static", step * 500 * MS, np.zeros((2, 2, 3), np.uint8))
+    assert answer == pytest.approx(1.5)
+    assert watch.picture("static", 2000 * MS, np.ones((2, 2, 3), np.uint8)) == 0.0

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from worldagen.assembly import Assembler, SampleSet, StreamWatch
+from worldagen.assembly import Assembler, FreezeWatch, SampleSet, StreamWatch
 from worldagen.errors import BadObservation
 from worldagen_msgs.msg import TaskState
 from worldagen_ros import images, messages, qos, topics
@@ -51,6 +52,9 @@ class Inputs:
         live = timing.mode == "realtime"
         max_age_s = PERIODS_OF_SILENCE * cameras.period_s if live else 2 * timing.answer_timeout_s
         self._told_s, self._told = -SECONDS_BETWEEN_LINES, False
+        self._views: dict[str, tuple[str, int, int]] = {}  # of each camera: frame_id, height and width of its first picture
+        self._freezes = FreezeWatch() if live else None  # in lockstep one instant may be shown again and again
+        self._frozen: set[str] = set()
         self._watch = StreamWatch(streams, max_age_s, time.monotonic(), together=not live)
         look_s = cameras.period_s / LOOKS_PER_PERIOD if live else max_age_s / LOOKS_PER_PERIOD
         node.create_timer(look_s, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -64,13 +68,15 @@ class Inputs:
 
     @property
     def missing(self) -> str:
-        """Which streams are silent, in words; empty when all speak."""
+        """Which streams are silent or frozen, in words; empty when all speak."""
         silent = [stream for stream in self.streams if stream in self._watch.lost]
-        return f"silent: {', '.join(silent)}" if silent else ""
+        frozen = [stream for stream in self.streams if stream in self._frozen]
+        told = (f"{what}: {', '.join(which)}" for what, which in (("silent", silent), ("frozen", frozen)) if which)
+        return "; ".join(told)
 
     def newest(self) -> SampleSet | None:
-        """The newest samples that belong together, unless a stream is silent: no decision is made from old data."""
-        return None if self._watch.lost else self._assembler.newest()
+        """The newest samples that belong together, unless a stream is silent or frozen: no decision is made from old data."""
+        return None if self._watch.lost or self._frozen else self._assembler.newest()
 
     def _look(self) -> None:
         events = self._watch.check(time.monotonic())
@@ -90,15 +96,46 @@ class Inputs:
             self._node.get_logger().info("all inputs are back")
             self._told = False
 
+    def _require_same_view(self, stream: str, frame_id: str, picture: np.ndarray) -> None:
+        """Raises BadObservation where a camera is another one than when the node was activated: swapped, or set up anew."""
+        now = (frame_id, picture.shape[0], picture.shape[1])
+        before = self._views.setdefault(stream, now)
+        if now != before:
+            raise BadObservation(
+                f"frame_id {frame_id!r}, {now[2]}x{now[1]} pixels; it was {before[0]!r}, {before[2]}x{before[1]}. Are the "
+                "cameras swapped? If it is meant to be so, activate the node again"
+            )
+
+    def _look_for_frost(self, stream: str, stamp_ns: int, value: Any) -> bool:
+        """Whether a camera repeats one picture while the robot moves; told once, when it begins."""
+        if self._freezes is None:
+            return False
+        if stream == "joint_states":
+            self._freezes.joints(value[1])
+        if stream not in topics.CAMERA_TOPICS:
+            return False
+        frozen_s = self._freezes.picture(stream, stamp_ns, value)
+        if frozen_s and stream not in self._frozen:
+            self._frozen.add(stream)
+            self._diagnostics.set(stream, WARN, f"frozen: the same picture for {frozen_s:.1f} s while the robot moves")
+            self._tell_silence(self.missing)
+        elif not frozen_s:
+            self._frozen.discard(stream)
+        return frozen_s > 0.0
+
     def _receiver(self, stream: str, topic: str, decode: Callable[[Any], Any]) -> Callable[[Any], None]:
         def receive(msg: Any) -> None:
             try:
                 value = decode(msg)
+                if stream in topics.CAMERA_TOPICS:
+                    self._require_same_view(stream, msg.header.frame_id, value)
             except BadObservation as error:
                 self._node.get_logger().warning(f"dropped a message of {topic}: {error}", throttle_duration_sec=2.0)
                 self._diagnostics.set(stream, WARN, f"dropped a message: {error}")
                 return
             event = self._watch.heard(stream, time.monotonic())
+            if self._look_for_frost(stream, messages.stamp_to_ns(msg.header.stamp), value):
+                return
             self._diagnostics.set(stream, OK, "fresh")
             if event is not None and not self.missing:
                 self._tell_silence("")
