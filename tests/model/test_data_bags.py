@@ -238,10 +238,23 @@ def test_joints_of_another_robot_are_refused(tmp_path):
     assert "lacks panda_joint1" in refusal(tmp_path, records_of(demonstrate(), joint_names=names))
 
 
+def test_an_instant_that_was_shown_twice_is_one(tmp_path):
+    shown = demonstrate()
+    records = records_of(shown)
+    repeated = [record for record in records if record[0] in (STATIC, WRIST) and record[3] == shown.stamps_ns[3]]
+    assert len(repeated) == 2
+    place = records.index(repeated[-1]) + 1
+    once = episode_of(tmp_path / "once", records)
+    twice = episode_of(tmp_path / "twice", [*records[:place], *repeated, *records[place:]])
+    assert np.array_equal(once.actions, twice.actions) and np.array_equal(once.states, twice.states)
+
+
 def test_stamps_that_do_not_rise_are_refused(tmp_path):
     shown = demonstrate()
-    back = replace(shown, stamps_ns=shown.stamps_ns - np.where(np.arange(12) == 6, 100 * MS, 0))
-    assert "stamps of the static camera do not rise" in refusal(tmp_path, records_of(back))
+    back = replace(shown, stamps_ns=shown.stamps_ns - np.where(np.arange(12) == 6, 90 * MS, 0))
+    # It came when it should have; only its stamp is of before.
+    came = [(what, data, log + 90 * MS * int(log == back.stamps_ns[6]), at) for what, data, log, at in records_of(back)]
+    assert "stamps of the static camera do not rise" in refusal(tmp_path, sorted(came, key=lambda record: record[2]))
 
 
 def test_a_robot_that_cannot_be_told_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.config import RobotConfig
-from worldagen_ros.markers_node import MARKERS, NEWEST, MarkersNode
+from worldagen_ros.markers_node import NEWEST, MarkersNode
 
 TOOL = Pose.from_euler(ForwardKinematics("panda", "panda_hand_tcp", RobotConfig().base_pose).tool_pose(JOINTS, HOME))
 
@@ -30,7 +30,7 @@ class Operator(Node):
         self.targets = self.create_publisher(PoseStamped, topics.TARGET_POSE, qos.commands(None))
 
     def look(self) -> None:
-        self.create_subscription(MarkerArray, MARKERS, self.on_markers, NEWEST)
+        self.create_subscription(MarkerArray, topics.MARKERS, self.on_markers, NEWEST)
 
     def on_markers(self, msg: MarkerArray) -> None:
         self.heard += 1

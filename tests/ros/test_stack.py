@@ -271,7 +271,7 @@ def test_when_up_itself_is_killed_its_nodes_end_too(up):
 def test_when_a_node_cannot_start_up_shows_why_and_returns_its_code(environment):
     made = Up(environment, "sim", "--set", "sim.scene=Z")
     assert made.process.wait(timeout=60) == 1
-    assert "[sim] error: unknown" in made.process.stdout.read()
+    assert "[sim] ERROR: unknown" in made.process.stdout.read()
 
 
 def test_up_refuses_a_bad_override_before_anything_starts(environment):

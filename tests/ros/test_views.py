@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image, JointState
 from visualization_msgs.msg import MarkerArray
 
 from worldagen_msgs.msg import ActionChunk, CommandStatus, GripperCommand, PolicyStatus, Surprise
-from worldagen_ros import markers_node, topics
+from worldagen_ros import topics
 from worldagen_ros.config import RobotConfig
 
 VIEWS = Path(__file__).parents[2] / "ros2_ws" / "src" / "worldagen_ros" / "views"
@@ -31,7 +31,7 @@ KINDS = {
     topics.POLICY_STATUS: PolicyStatus,
     topics.COMMAND_STATUS: CommandStatus,
     topics.DIAGNOSTICS: DiagnosticArray,
-    markers_node.MARKERS: MarkerArray,
+    topics.MARKERS: MarkerArray,
 }
 ON_THE_WIRE = {f"/{name.lstrip('/')}": kind for name, kind in KINDS.items()}  # of a stack without a namespace
 ARM = tuple(f"panda_joint{number}" for number in range(1, 8))

@@ -296,8 +296,8 @@ def _read_streams(bag: Bag, robot: _Robot) -> _Streams:
         raise BadEpisode(f"no words: nothing on {WORDS} or {STATUS}; an episode begins with its instruction")
     followed: list[tuple[int, str]] = []
     readers = {
-        static: lambda message: streams.static_ns.append(header_stamp_ns(message.data)),
-        wrist: lambda message: streams.wrist_ns.append(header_stamp_ns(message.data)),
+        static: lambda message: _show(streams.static_ns, header_stamp_ns(message.data)),
+        wrist: lambda message: _show(streams.wrist_ns, header_stamp_ns(message.data)),
         joints: lambda message: streams.joints.append((_stamp_ns(bag, message), decode_joints(bag.decode(message)))),
         _find(bag, WORDS): lambda message: streams.words.append((message.publish_time_ns, str(bag.decode(message).data))),
         _find(bag, STATUS): lambda message: followed.append((_stamp_ns(bag, message), str(bag.decode(message).instruction))),
@@ -326,6 +326,12 @@ def _read_streams(bag: Bag, robot: _Robot) -> _Streams:
         changes = zip(followed, [(0, ""), *followed], strict=False)
         streams.words = [told for told, before in changes if told[1] != before[1]]
     return streams
+
+
+def _show(shown_ns: list[int], stamp_ns: int) -> None:
+    """Note a picture. One that is shown again is the same instant: in lockstep a simulator repeats what nobody answers."""
+    if not shown_ns or shown_ns[-1] != stamp_ns:
+        shown_ns.append(stamp_ns)
 
 
 def _stamp_ns(bag: Bag, message: Message) -> int:

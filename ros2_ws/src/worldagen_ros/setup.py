@@ -41,6 +41,7 @@ setup(
             "explore_node = worldagen_ros.explore_node:main",
             "adapt_node = worldagen_ros.adapt_node:main",
             "manager_node = worldagen_ros.manager_node:main",
+            "markers_node = worldagen_ros.markers_node:main",
         ],
         # sub-commands of `worldagen` (worldagen.cli finds them here)
         "worldagen.commands": [

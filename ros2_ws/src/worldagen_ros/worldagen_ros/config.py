@@ -268,6 +268,13 @@ class AdaptConfig:
 
 
 @dataclass(frozen=True)
+class MarkersConfig:
+    """Who draws for RViz and Foxglove."""
+
+    enabled: bool = setting(False, "start the markers node, which draws plan, boxes and cameras while somebody looks")
+
+
+@dataclass(frozen=True)
 class ManagerConfig:
     """Who brings the nodes up and takes them down."""
 
@@ -293,6 +300,7 @@ class DeploymentConfig:
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    markers: MarkersConfig = field(default_factory=MarkersConfig)
     manager: ManagerConfig = field(default_factory=ManagerConfig)
 
 

@@ -25,7 +25,6 @@ from worldagen_ros.managed import ManagedNode
 from worldagen_ros.robots import kinematics_of
 from worldagen_ros.runtime import run_node
 
-MARKERS = "markers"
 PERIOD_S = 0.2
 LIFETIME_S = 1  # so that nothing stays when it is no longer so, or this node is gone
 LABEL_M = 0.04
@@ -49,7 +48,7 @@ class MarkersNode(ManagedNode):
 
     def activate(self) -> None:
         self.scenery = Scenery(self.kinematics, self.arm, self.bounds, self.robot.frame_id)
-        self.publisher = self.create_publisher(MarkerArray, MARKERS, NEWEST)
+        self.publisher = self.create_publisher(MarkerArray, topics.MARKERS, NEWEST)
         self.listen(JointState, topics.JOINT_STATES, self.scenery.joints, qos.states())
         self.listen(ActionChunk, topics.ACTION_CHUNK, self.scenery.chunk, qos.CHUNKS)
         self.listen(PoseStamped, topics.TARGET_POSE, self.scenery.target, qos.commands(None))

@@ -27,6 +27,7 @@ NODES = (
     NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor")),
     NodeSpec("adapt", "adapt_node", ("policy", "adapt")),
     NodeSpec("explore", "explore_node", ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")),
+    NodeSpec("markers", "markers_node", ("robot", "command", "explore")),
     NodeSpec("recorder", "recorder_node", SECTIONS),  # all of it: a bag carries the parameters of the whole deployment
     NodeSpec("manager", "manager_node", SECTIONS),
 )
@@ -41,6 +42,7 @@ def nodes_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
         "recorder": config.recorder.enabled,
         "explore": config.explore.enabled,
         "adapt": config.adapt.enabled,
+        "markers": config.markers.enabled,
     }
     return tuple(spec for spec in NODES if needed.get(spec.name, True))
 

@@ -21,6 +21,7 @@ TASK_STATE = "sim/task_state"
 CLOCK = "/clock"
 HEARTBEATS = "heartbeats"
 STACK_STATUS = "stack/status"
+MARKERS = "markers"
 COMMAND_STATUS = "command/status"
 DEADMAN = "deadman"  # of whoever holds the button
 DEADMAN_REQUIRED = "deadman/required"
