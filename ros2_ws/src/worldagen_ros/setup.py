@@ -51,6 +51,7 @@ setup(
             "evaluate = worldagen_ros.commands.evaluate",
             "execute = worldagen_ros.commands.execute",
             "explore = worldagen_ros.commands.explore",
+            "faults = worldagen_ros.commands.faults",
             "parameters = worldagen_ros.commands.parameters",
             "record = worldagen_ros.commands.record",
             "replay = worldagen_ros.commands.replay",
