@@ -123,9 +123,9 @@ class FreezeWatch:
 
     def picture(self, stream: str, stamp_ns: int, picture: np.ndarray) -> float:
         """Note a picture; for how long the stream has been frozen, s, or 0.0 while it is not."""
-        stamp_before_ns, before, joints = self._first.get(stream, (stamp_ns, None, self._joints))
-        same = before is not None and len(joints) == len(self._joints) and stamp_ns >= stamp_before_ns
-        if not (same and np.array_equal(before, picture)):
+        stamp_before_ns, before, joints = self._first.get(stream, (stamp_ns, np.empty(0), self._joints))
+        comparable = len(joints) == len(self._joints) and stamp_ns >= stamp_before_ns
+        if not (comparable and np.array_equal(before, picture)):
             self._first[stream], self._farthest[stream] = (stamp_ns, picture, self._joints), 0.0
             return 0.0
         if len(joints):

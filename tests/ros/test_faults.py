@@ -149,7 +149,7 @@ REAL = (
     "action_chunk: NaN",
     "static_camera: wrong frame_id",
     "static_camera: freeze",
-    "policy: SIGSTOP, 1 s",
+    "policy: SIGSTOP 1 s",
     "clock: +10 s",
     "policy: SIGKILL",
     "command: SIGKILL",

@@ -10,15 +10,19 @@ OUT gets faults.json, faults.md and the log of the nodes. Exit code 1 when a rea
 
 import argparse
 import os
-import random
 import shlex
+import signal
+import socket
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from worldagen.errors import ConfigError
 from worldagen_ros.stack import stack_environment
 
+DOMAINS = range(102, 112)
+FIRST_PORT = 22100  # a bound port marks a domain as taken, as in the tests
 HELP = "break things on a running stack, and judge how it reacts"
 
 
@@ -34,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deployment", default="sim_realtime", help="name or YAML file (default: sim_realtime)")
     parser.add_argument("--patient", action="store_true", help="longer ages and gaps, for a machine that cannot keep time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. sim.renderer=raycast")
-    parser.add_argument("--domain", type=int, default=None, help="ROS domain (default: drawn from 1 to 100)")
+    parser.add_argument(
+        "--domain", type=int, default=None, help="ROS domain (default: one that no other run of this command uses)"
+    )
     parser.add_argument("--remark", default="", help="a sentence that the results carry, about the machine")
 
 
@@ -49,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"{fault.name:<36} {' or '.join(fault.expected.reaches):<20} {fault.says}")
         return 0
     overrides = {**(PATIENT if args.patient else {}), **parse_overrides(args.set)}
-    domain = args.domain if args.domain is not None else random.SystemRandom().randint(1, 100)
+    taken, domain = free_domain() if args.domain is None else (None, args.domain)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # tidies up, as Ctrl-C does
     os.environ.update(stack_environment(os.environ, domain))
     # Imported here: what is wrong with the request is said before.
     from worldagen_ros.faults.campaign import Campaign, Trial
@@ -74,5 +81,20 @@ def run(args: argparse.Namespace) -> int:
         wrong = write_report(
             folder, campaign, shlex.join(["worldagen", *sys.argv[1:]]), time.monotonic() - begun_s, args.remark
         )
+        if taken is not None:
+            taken.close()
     print(f"{count} trials, {wrong} wrong, {len(campaign.failures)} not made; written: {folder}/faults.json and faults.md")
     return 1 if wrong or campaign.failures else 0
+
+
+def free_domain() -> tuple[socket.socket, int]:
+    """A ROS domain of the ones this command uses, and the socket that says it is taken. Raises ConfigError."""
+    for domain in DOMAINS:
+        lock = socket.socket()
+        try:
+            lock.bind(("127.0.0.1", FIRST_PORT + domain))
+        except OSError:
+            lock.close()
+            continue
+        return lock, domain
+    raise ConfigError(f"other runs use the ROS domains {DOMAINS[0]} to {DOMAINS[-1]}; wait for one to end, or give --domain")

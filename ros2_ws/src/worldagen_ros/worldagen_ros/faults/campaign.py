@@ -212,7 +212,7 @@ def come_back(rig: Rig, fault: Fault, record: Record) -> None:
     if RUNNING in ends:
         undone_ns = record.undone_ns
         rig.until(lambda: watch.command.sent_ns > undone_ns and watch.state in (RUNNING, FAULT), BACK_S)
-    rig.until(lambda: watch.state in ends, BACK_S)
+    rig.until(lambda: watch.state in ends, 2.0)
 
 
 def broken_checkpoint(folder: Path) -> Path:

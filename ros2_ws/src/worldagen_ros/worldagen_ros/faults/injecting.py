@@ -174,6 +174,8 @@ class Rig:
             self.record()
         if fault.kind == "clock":
             self.use_own_clock()
+        else:
+            self.use_system_clock()
         if fault.kind == "memory":
             self.record_for_adaptation()
 
@@ -223,10 +225,10 @@ class Rig:
         """A node that was killed: its process, then what the manager did to it. Raises RigError."""
         clean_shared_memory()
         self.stack.start_node(next(spec for spec in nodes_of(self.config) if spec.name == name))
-        acquaintance = Acquaintance(self.operator, name)
+        change = self.operator.create_client(ChangeState, f"{name}/change_state")
+        acquaintance = Acquaintance(self.operator, name)  # made last: then the answers of the other one arrive, too
         self.need(acquaintance.made, f"an answer of {name}")
         acquaintance.close()
-        change = self.operator.create_client(ChangeState, f"{name}/change_state")
         for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
             self.ask(change, ChangeState.Request(transition=Transition(id=transition)), f"{name} to be active", 60.0)
         self.operator.destroy_client(change)

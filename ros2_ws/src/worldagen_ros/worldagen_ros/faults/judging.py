@@ -163,7 +163,7 @@ def time_to_safe(record: Record, announced_ns: int) -> tuple[float, float] | Non
         return max(0.0, last_s), max(0.0, last_s)
     steps = motions(chain)  # (N - 1, 6)
     speeds = np.stack([np.linalg.norm(steps[:, :3], axis=1), np.linalg.norm(steps[:, 3:], axis=1)], axis=1)
-    still = (speeds < STILL).all(axis=1)
+    still: np.ndarray = np.all(speeds < STILL, axis=1)
     first = next((index for index, command in enumerate(chain) if command.sent_ns >= announced_ns), 0)
     for rest in range(max(first - 1, 0), len(still)):
         window = still[rest : rest + RESTING_TICKS]
@@ -172,7 +172,8 @@ def time_to_safe(record: Record, announced_ns: int) -> tuple[float, float] | Non
     else:
         return None
     safe = rest
-    slower = (speeds[:-1] >= speeds[1:] - STILL).all(axis=1) & (speeds[:-1] > speeds[1:]).any(axis=1)  # than the motion before
+    neither, some = speeds[:-1] >= speeds[1:] - STILL, speeds[:-1] > speeds[1:]  # grew, shrank
+    slower: np.ndarray = np.all(neither, axis=1) & np.any(some, axis=1)  # than the motion before
     while safe > 0 and slower[safe - 1]:
         safe -= 1
     # Motion k leads from command k to k + 1; the one before the slower ones is the last that was not slower.

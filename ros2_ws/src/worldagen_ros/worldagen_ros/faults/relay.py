@@ -206,7 +206,8 @@ def _odd_frame(msg: Any) -> None:
 
 
 def _nan_rows(msg: ActionChunk) -> None:
-    msg.rows[0].translation.x = float("nan")
+    rows: Any = msg.rows
+    rows[0].translation.x = float("nan")
 
 
 def _no_rows(msg: ActionChunk) -> None:

@@ -113,8 +113,8 @@ CLOCKS = (
 
 def of_process(name: str, stopped: Expected, killed: Expected, waits: str = "") -> tuple[Fault, ...]:
     return (
-        Fault(f"{name}: SIGSTOP, 1 s", "stop", name, "", stopped, "", waits, 1.0),
-        Fault(f"{name}: SIGSTOP, 3 s", "stop", name, "", stopped, "the manager was told to bear it", waits, 3.0),
+        Fault(f"{name}: SIGSTOP 1 s", "stop", name, "", stopped, "", waits, 1.0),
+        Fault(f"{name}: SIGSTOP 3 s", "stop", name, "", stopped, "the manager was told to bear it", waits, 3.0),
         Fault(f"{name}: SIGKILL", "kill", name, "", killed, "the node is started again", waits, 1.0, costly=True),
     )
 
@@ -124,15 +124,15 @@ PROCESSES = (
     *of_process("command", Expected((GONE,)), Expected((GONE,)), ""),
     *of_process("policy", holds(), holds(), "rows"),
     *of_process("recorder", goes_on(), goes_on()),
-    Fault("manager: SIGSTOP, 1 s", "stop", "manager", "", goes_on()),
+    Fault("manager: SIGSTOP 1 s", "stop", "manager", "", goes_on()),
     Fault(
-        "manager: SIGSTOP, 6 s", "stop", "manager", "", goes_on(), "with its own timeout of 4 s: nobody else was silent", "",
+        "manager: SIGSTOP 6 s", "stop", "manager", "", goes_on(), "with its own timeout of 4 s: nobody else was silent", "",
         6.0, MANAGED,
     ),
     *(
-        Fault(f"{name}: {told}, managed", kind, name, "for good", expected, "the manager takes the stack down", waits, 8.0,
+        Fault(f"{name}: {told} managed", kind, name, "for good", expected, "the manager takes the stack down", waits, 8.0,
               MANAGED, costly=True)
-        for told, kind in (("SIGKILL", "kill"), ("SIGSTOP for good", "stop"))
+        for told, kind in (("SIGKILL", "kill"), ("SIGSTOP", "stop"))
         for name, expected, waits in (
             ("sim", Expected((HOLD, READY), ("DISABLED", GONE), stack=TAKEN_DOWN), "states"),
             ("policy", Expected((HOLD, READY), ("DISABLED", GONE), stack=TAKEN_DOWN), "rows"),

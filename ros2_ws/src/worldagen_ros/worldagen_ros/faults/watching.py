@@ -37,7 +37,8 @@ class Watch(Node):
         self._newest: deque[tuple[int, bytes]] = deque(maxlen=REMEMBERED)
         self.command, self.policy, self.stack = Said(0, "GONE"), Said(0, "GONE"), Said(0, "GONE")
         self.measured_tick: tuple[float, float] = (0.0, 0.0)  # jitter p99 and max, s, as the command node tells it
-        self.create_subscription(PoseStamped, topics.TARGET_POSE, self._on_pose, EVERYTHING, raw=True)
+        on_pose: Any = self._on_pose  # rclpy's types know no bytes
+        self.create_subscription(PoseStamped, topics.TARGET_POSE, on_pose, EVERYTHING, raw=True)
         self.create_subscription(GripperCommand, topics.GRIPPER_COMMAND, self._on_gripper, EVERYTHING)
         self.create_subscription(CommandStatus, topics.COMMAND_STATUS, self._on_command, qos.LATCHED)
         self.create_subscription(PolicyStatus, topics.POLICY_STATUS, self._on_policy, qos.LATCHED)
@@ -84,7 +85,7 @@ class Watch(Node):
         first, last = (decode_pose(deserialize_message(newest[index][1], PoseStamped)) for index in (0, -1))
         return float(abs(last.position - first.position).max()) / (len(newest) - 1)
 
-    def _on_pose(self, data: bytes, information: dict[str, Any]) -> None:
+    def _on_pose(self, data: bytes, information: Any) -> None:
         sent_ns, number = information["source_timestamp"], information["publication_sequence_number"]
         self._newest.append((sent_ns, data))
         with self._lock:
@@ -95,25 +96,25 @@ class Watch(Node):
         if self._record is not None:
             self._record.openings.append(msg.opening)
 
-    def _on_command(self, msg: CommandStatus, information: dict[str, Any]) -> None:
+    def _on_command(self, msg: CommandStatus, information: Any) -> None:
         self.command = Said(information["source_timestamp"], COMMAND_STATES[msg.state], msg.reason)
         self.measured_tick = msg.jitter_p99, msg.jitter_max
         self._keep("command", self.command)
 
-    def _on_policy(self, msg: PolicyStatus, information: dict[str, Any]) -> None:
+    def _on_policy(self, msg: PolicyStatus, information: Any) -> None:
         self.policy = Said(information["source_timestamp"], POLICY_STATES[msg.state], msg.detail)
         self._keep("policy", self.policy)
 
-    def _on_stack(self, msg: StackStatus, information: dict[str, Any]) -> None:
+    def _on_stack(self, msg: StackStatus, information: Any) -> None:
         self.stack = Said(information["source_timestamp"], STACK_STATES[msg.state], msg.detail)
         self._keep("stack", self.stack)
 
-    def _on_diagnostics(self, msg: DiagnosticArray, information: dict[str, Any]) -> None:
+    def _on_diagnostics(self, msg: DiagnosticArray, information: Any) -> None:
         for status in msg.status:
             if status.level != DiagnosticStatus.OK:
                 self._keep("troubles", Said(information["source_timestamp"], status.name, status.message))
 
-    def _on_chunk(self, msg: ActionChunk, information: dict[str, Any]) -> None:
+    def _on_chunk(self, msg: ActionChunk, information: Any) -> None:
         stamp_ns = stamp_to_ns(msg.header.stamp)
         self._keep("chunks", HeardChunk(information["source_timestamp"], stamp_ns, msg.sequence))
 
