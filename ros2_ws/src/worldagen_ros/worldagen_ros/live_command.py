@@ -206,3 +206,4 @@ class LivePace:
             self.outputs.send(last, now_ns, self.joints)
         self.outputs.finish()
         self.tell()
+        gc.unfreeze()  # what belongs to this pace can be freed now; frozen it would stay with every activation

@@ -27,6 +27,7 @@ from worldagen_msgs.action import Adapt
 from worldagen_msgs.msg import ActionChunk, CommandStatus
 from worldagen_msgs.srv import LoadAdapter, StartRecording, StopRecording
 from worldagen_ros import qos, topics
+from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.client import Execution, StackClient, StackError
 from worldagen_ros.messages import stamp_to_ns
 from worldagen_ros.stack import Stack
@@ -35,6 +36,7 @@ from worldagen_ros.watching import EVERYTHING, timed
 MB = 1e6
 ENDLESS = 1_000_000  # control steps
 TASKS = ("open_drawer", "lift_red_block_table", "move_slider_left", "turn_on_lightbulb")
+ADAPTED_S = 600.0  # so long an adaptation is waited for at the end
 SETTLING_S = 30.0  # so long after an adaptation its traces are not judged
 NUMBERS = re.compile(r"[0-9][0-9.:+-]*|'[^']*'")
 
@@ -169,11 +171,24 @@ class Soak:
         self._start: Any = client.create_client(StartRecording, topics.START_RECORDING)
         self._stop: Any = client.create_client(StopRecording, topics.STOP_RECORDING)
         self._adapt = ActionClient(client, Adapt, topics.ADAPT)
+        self._acquaintances = {name: Acquaintance(client, name) for name in names}  # made last, on purpose
 
     def run(self, plan: SoakPlan) -> tuple[Sample, ...]:
         """Let it all happen; returns what was seen, the first sample from when the robot drives."""
+        try:
+            self._prepare(plan)
+            samples = self._drive(plan)
+            self._finish(plan)
+            return samples
+        finally:
+            self._adapt.destroy()
+
+    def _prepare(self, plan: SoakPlan) -> None:
+        """Until the robot drives and everything it says is recorded."""
         client = self._client
         client.wait_until_ready()
+        for name, acquaintance in self._acquaintances.items():
+            client.wait(acquaintance.made, f"an answer of node {name}")
         if plan.recording:
             self._ask(self._start, StartRecording.Request(bag=plan.recording))
         self._begin_episode(plan.scene, 0)
@@ -181,15 +196,15 @@ class Soak:
         self._inference_ms.clear()
         self._latency_ms.clear()
         self._said.forget()
+
+    def _drive(self, plan: SoakPlan) -> tuple[Sample, ...]:
+        """What happens, and looking at it."""
         began_s = time.monotonic()
-        samples = [self._look(0.0)]
-        swaps = episodes = 0
+        samples, swaps, episodes = [self._look(0.0)], 0, 0
         while (now_s := time.monotonic() - began_s) < plan.seconds:
-            rclpy.spin_once(client, timeout_sec=0.05)
-            if ended := self._stack.ended():
-                raise StackError(str(ended))
-            if self._refused:
-                raise StackError(self._refused)
+            rclpy.spin_once(self._client, timeout_sec=0.05)
+            if problem := self._stack.ended() or self._refused:
+                raise StackError(str(problem))
             if now_s >= len(samples) * plan.sample_s:
                 samples.append(self._look(now_s))
             if plan.adapters and now_s >= (swaps + 1) * plan.swap_s:
@@ -202,14 +217,15 @@ class Soak:
                 self._begin_adaptation(plan.bag, plan.recipe)
         samples.append(self._look(time.monotonic() - began_s))
         self.texts = self._said.texts()
-        if self._adapting:
-            client.wait(lambda: not self._adapting, "the end of the adaptation", 600.0)
+        return tuple(samples)
+
+    def _finish(self, plan: SoakPlan) -> None:
+        """An adaptation that still runs is waited for; what was recorded is whole."""
+        self._client.wait(lambda: not self._adapting, "the end of the adaptation", ADAPTED_S)
         if self._execution is not None:
             self._execution.cancel()
         if plan.recording:
             self.recorded = self._ask(self._stop, StopRecording.Request())
-        self._adapt.destroy()
-        return tuple(samples)
 
     # -- what happens ------------------------------------------------------------------------------------------------------
 

@@ -105,6 +105,10 @@ class Stack:
         """Process id of a node."""
         return self._processes[name].pid
 
+    def code(self, name: str) -> int | None:
+        """Exit code of a node that has ended (negative: the signal that killed it); None while it runs."""
+        return self._processes[name].poll()
+
     def start(self) -> None:
         """Start every node. Raises ConfigError when the workspace is not built or not sourced."""
         for spec in nodes_of(self._config):
