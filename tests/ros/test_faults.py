@@ -2,16 +2,22 @@
 
 import os
 import random
+import time
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import PoseStamped
 
 from worldagen.limits import LimitsConfig
 from worldagen_ros.faults.campaign import PATIENT, deployment, judged, take
 from worldagen_ros.faults.injecting import open_rig
 from worldagen_ros.faults.judging import Command, Expected, HeardChunk, Record, Said, judge
 from worldagen_ros.faults.table import TABLE, goes_on, holds
+from worldagen_ros.manager_node import Failed, ManagerNode
+from worldagen_ros.sim_pacing import LivePace
 from worldagen_ros.stack import stack_environment
 
 PERIOD_S, TICK_NS = 0.01, 10_000_000
@@ -141,6 +147,40 @@ def test_the_table_names_each_fault_once_and_expects_something_of_it():
     assert len({fault.name for fault in TABLE}) == len(TABLE)
     assert all(fault.expected.reaches for fault in TABLE)
     assert goes_on().reaches == ("RUNNING",)
+
+
+def test_a_manager_that_was_stopped_accuses_nobody_of_silence(start_ros):
+    graph = start_ros()
+    manager = ManagerNode()
+    graph.nodes.append(manager)  # not spun: nothing is brought up
+    long_ago_s = time.monotonic() - 100.0
+    manager.heard_s, manager.watched_s = {"sim": long_ago_s}, long_ago_s
+    manager.watch()
+    manager.heard_s = {"sim": long_ago_s}  # awake, and still nothing
+    with pytest.raises(Failed, match="sim is silent"):
+        manager.watch()
+
+
+def test_in_real_time_a_simulator_does_not_obey_what_was_meant_for_the_last_episode():
+    told = []
+    clock = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=0))
+    node: Any = SimpleNamespace(
+        period_s=1 / 30,
+        sim=SimpleNamespace(reset_pause_s=0.0),
+        create_subscription=lambda *_: None,
+        create_timer=lambda *_, **__: None,
+        get_clock=lambda: clock,
+        step=lambda motion, gripper: told.append(motion),
+        show=lambda *_, **__: told.append("shown"),
+    )
+    pace, late, fresh = LivePace(node), PoseStamped(), PoseStamped()
+    pace.begin(0)
+    pace.on_motion(late)
+    pace.advance()
+    assert told == ["shown"]
+    pace.on_motion(fresh)
+    pace.advance()
+    assert told[1] is fresh
 
 
 REAL = (

@@ -51,6 +51,7 @@ class ManagerNode(Node):
         self.names = tuple(spec.name for spec in managed_of(deployment))
         self.active: list[str] = []  # in the order in which they became so
         self.heard_s: dict[str, float] = {}
+        self.watched_s = time.monotonic()  # when they were looked at last
         self.failure = ""
         self.over = False
         self.status = self.create_publisher(StackStatus, topics.STACK_STATUS, qos.LATCHED)
@@ -110,6 +111,9 @@ class ManagerNode(Node):
     def watch(self) -> None:
         """Raises Failed for a node that is silent, or that somebody else made inactive."""
         now_s = time.monotonic()
+        if now_s - self.watched_s > self.timeout_s / 2:  # we slept ourselves: what they said meanwhile is yet to be read
+            self.heard_s = dict.fromkeys(self.heard_s, now_s)
+        self.watched_s = now_s
         for name, heard_s in self.heard_s.items():
             if now_s - heard_s > self.timeout_s:
                 raise Failed(f"{name} is silent for {now_s - heard_s:.1f} s")

@@ -87,8 +87,7 @@ class LivePace:
         self.node = node
         self.motion: PoseStamped | TwistStamped | None = None
         self.gripper: GripperCommand | None = None
-        self.begun_ns = 0  # commands stamped before were meant for the last episode
-        self.silent_until_s = 0.0
+        self.silent_until_s, self.begun = 0.0, False
         period_s = node.period_s
         node.create_subscription(PoseStamped, topics.TARGET_POSE, self.on_motion, qos.commands(period_s))
         node.create_subscription(TwistStamped, topics.DELTA_TWIST, self.on_motion, qos.commands(period_s))
@@ -98,19 +97,25 @@ class LivePace:
     def begin(self, begin_at_ns: int) -> None:
         """Real time has its own clock; begin_at_ns is not for it."""
         self.motion = self.gripper = None
-        self.silent_until_s = time.monotonic() + self.node.sim.reset_pause_s
-        self.begun_ns = self.node.get_clock().now().nanoseconds + round(self.node.sim.reset_pause_s * 1e9)
+        self.silent_until_s, self.begun = time.monotonic() + self.node.sim.reset_pause_s, False
+
+    # What comes before an episode's first instant is shown was meant for the last one. By the order in which things happen,
+    # not by stamps: somebody may set the clock.
 
     def on_motion(self, msg: PoseStamped | TwistStamped) -> None:
-        if stamp_to_ns(msg.header.stamp) > self.begun_ns:
+        if self.begun:
             self.motion = msg
 
     def on_gripper(self, msg: GripperCommand) -> None:
-        if stamp_to_ns(msg.header.stamp) > self.begun_ns:
+        if self.begun:
             self.gripper = msg
 
     def advance(self) -> None:
         if time.monotonic() < self.silent_until_s:
+            return
+        if not self.begun:
+            self.begun = True
+            self.node.show(self.node.get_clock().now().nanoseconds, with_pictures=True)
             return
         motion, pose = self.motion, isinstance(self.motion, PoseStamped)
         self.motion = motion if pose else None  # a pose holds until a newer one; a velocity is for one period

@@ -21,7 +21,7 @@ from pathlib import Path
 from worldagen.errors import ConfigError
 from worldagen_ros.stack import stack_environment
 
-DOMAINS = range(102, 112)
+DOMAINS = range(60, 102)
 FIRST_PORT = 22100  # a bound port marks a domain as taken, as in the tests
 HELP = "break things on a running stack, and judge how it reacts"
 

@@ -155,7 +155,7 @@ REST = (
         "the address space of its process is cut to what it has", "", 1.0, costly=True,
     ),
     Fault(
-        "weights: NaN", "weights", "policy", "", Expected((READY,), (READY,)), "a checkpoint of numbers that are none: "
+        "weights: NaN", "weights", "policy", "", Expected((READY,), (READY,), shows="policy: decision"), "a checkpoint of numbers that are none: "
         "nothing is ever commanded", "", 3.0, BROKEN, costly=True,
     ),
 )  # fmt: skip
