@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--domain", type=int, default=None, help="ROS domain (default: one that no other run of this command uses)"
     )
+    parser.add_argument("--minutes", type=float, default=1440.0, help="after which no trial begins any more (default: a day)")
     parser.add_argument("--remark", default="", help="a sentence that the results carry, about the machine")
 
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         safe = "" if verdict.safe_s is None else f", safe after {verdict.safe_s * 1e3:.0f} ms"
         print(f"{count:4d} {trial.fault.name}: {' '.join(verdict.states)}{safe}: {told}", flush=True)
 
-    campaign = Campaign(args.deployment, overrides, folder, domain, args.seed, tell)
+    campaign = Campaign(args.deployment, overrides, folder, domain, args.seed, args.minutes, tell)
     try:
         campaign.run(faults, args.trials, args.costly_trials or args.trials)
     finally:

@@ -99,10 +99,19 @@ class Campaign:
     """Makes trials and keeps them. tell(trial): after each."""
 
     def __init__(
-        self, name: str, overrides: dict[str, str], folder: Path, domain: int, seed: int, tell: Callable[[Trial], None]
+        self,
+        name: str,
+        overrides: dict[str, str],
+        folder: Path,
+        domain: int,
+        seed: int,
+        minutes: float,
+        tell: Callable[[Trial], None],
     ) -> None:
+        """minutes: after which no trial begins any more."""
         self._name, self._overrides, self._folder, self._domain, self._tell = name, overrides, folder, domain, tell
         self._chance, self._seed = random.Random(seed), seed
+        self._until_s = time.monotonic() + 60.0 * minutes
         self.trials: list[Trial] = []
         self.failures: list[str] = []  # trials that could not be made
 
@@ -112,25 +121,33 @@ class Campaign:
         return waits(deployment(self._name, self._overrides, self._folder))
 
     def run(self, faults: Sequence[Fault], trials: int, costly_trials: int) -> None:
-        """So many of each fault, in an order drawn from the seed."""
-        several = [fault for fault in faults for _ in range(costly_trials if fault.costly else trials)]
-        self._chance.shuffle(several)
-        shared = [fault for fault in several if fault.stack == SHARED]
-        self._run_shared([fault for fault in shared if fault.kind != "clock"])
-        self._run_shared([fault for fault in shared if fault.kind == "clock"])
-        for fault in several:
-            if fault.stack != SHARED:
+        """So many of each fault, in rounds whose order is drawn from the seed; those with a stack of their own first."""
+        rounds = []
+        for number in range(max(trials, costly_trials)):
+            one = [fault for fault in faults if number < (costly_trials if fault.costly else trials)]
+            self._chance.shuffle(one)
+            rounds += one
+        for fault in rounds:
+            if fault.stack != SHARED and not self.over:
                 self._run_alone(fault)
+        shared = [fault for fault in rounds if fault.stack == SHARED]
+        self._run_shared([fault for fault in shared if fault.kind == "clock"])
+        self._run_shared([fault for fault in shared if fault.kind != "clock"])
+
+    @property
+    def over(self) -> bool:
+        """Whether no trial may begin any more."""
+        return time.monotonic() > self._until_s
 
     def _run_shared(self, faults: Sequence[Fault]) -> None:
         """One stack, and another where one could not be set going any more."""
         left = list(faults)
         with_adapt = any(fault.kind == "memory" for fault in faults)
-        while left:
+        while left and not self.over:
             changes = {"manager.heartbeat_timeout_s": "600.0", "adapt.enabled": "true" if with_adapt else "false"}
             try:
                 with self._rig(changes) as rig:
-                    while left:
+                    while left and not self.over:
                         self._try(rig, left[0])
                         left.pop(0)
                     rig.use_system_clock()

@@ -155,8 +155,8 @@ REST = (
         "the address space of its process is cut to what it has", "", 1.0, costly=True,
     ),
     Fault(
-        "weights: NaN", "weights", "policy", "", Expected((READY,), (READY,), shows="policy: decision"), "a checkpoint of numbers that are none: "
-        "nothing is ever commanded", "", 3.0, BROKEN, costly=True,
+        "weights: NaN", "weights", "policy", "", Expected((READY,), (READY,), shows="policy: decision"),
+        "a checkpoint of numbers that are none: nothing is ever commanded", "", 3.0, BROKEN, costly=True,
     ),
 )  # fmt: skip
 
