@@ -22,6 +22,7 @@ from worldagen.errors import ConfigError
 from worldagen_ros.stack import stack_environment
 
 DOMAINS = range(60, 102)
+SAVED_EVERY = 10  # trials
 FIRST_PORT = 22100  # a bound port marks a domain as taken, as in the tests
 HELP = "break things on a running stack, and judge how it reacts"
 
@@ -67,21 +68,25 @@ def run(args: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     count, begun_s = 0, time.monotonic()
 
+    def save() -> int:
+        told = shlex.join(["worldagen", *sys.argv[1:]])
+        return write_report(folder, campaign, told, time.monotonic() - begun_s, args.remark)
+
     def tell(trial: Trial) -> None:
         nonlocal count
         count += 1
         verdict = trial.verdict
         told = "as expected" if verdict.passed else f"WRONG: {'; '.join(verdict.problems)}"
         safe = "" if verdict.safe_s is None else f", safe after {verdict.safe_s * 1e3:.0f} ms"
+        if count % SAVED_EVERY == 0:
+            save()
         print(f"{count:4d} {trial.fault.name}: {' '.join(verdict.states)}{safe}: {told}", flush=True)
 
     campaign = Campaign(args.deployment, overrides, folder, domain, args.seed, args.minutes, tell)
     try:
         campaign.run(faults, args.trials, args.costly_trials or args.trials)
     finally:
-        wrong = write_report(
-            folder, campaign, shlex.join(["worldagen", *sys.argv[1:]]), time.monotonic() - begun_s, args.remark
-        )
+        wrong = save()
         if taken is not None:
             taken.close()
     print(f"{count} trials, {wrong} wrong, {len(campaign.failures)} not made; written: {folder}/faults.json and faults.md")

@@ -26,8 +26,8 @@ from worldagen_ros.inputs import PERIODS_OF_SILENCE
 
 EARLIEST_S, LATEST_S = 0.05, 0.6  # of the injection, after the arm is seen to move
 REACTION_S = 4.0  # so long the expected state may take, besides what is waited for on purpose
-STILL_S = 0.4  # so long it is watched at rest
-FAULT_WATCHED_S = 0.6  # so long a FAULT is watched with everything in order again
+STILL_S = 0.3  # so long it is watched at rest
+FAULT_WATCHED_S = 0.4  # so long a FAULT is watched with everything in order again
 BACK_S = 20.0  # so long the arm may take to go on
 RESERVE_MIB = 1024  # of disk above the recorder's floor
 TRIES = 2  # to begin a trial

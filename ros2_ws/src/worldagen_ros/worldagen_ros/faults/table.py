@@ -127,7 +127,7 @@ PROCESSES = (
     Fault("manager: SIGSTOP 1 s", "stop", "manager", "", goes_on()),
     Fault(
         "manager: SIGSTOP 6 s", "stop", "manager", "", goes_on(), "with its own timeout of 4 s: nobody else was silent", "",
-        6.0, MANAGED,
+        6.0, MANAGED, costly=True,
     ),
     *(
         Fault(f"{name}: {told} managed", kind, name, "for good", expected, "the manager takes the stack down", waits, 8.0,
