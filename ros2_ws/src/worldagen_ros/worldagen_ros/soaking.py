@@ -38,7 +38,7 @@ ENDLESS = 1_000_000  # control steps
 TASKS = ("open_drawer", "lift_red_block_table", "move_slider_left", "turn_on_lightbulb")
 ADAPTED_S = 600.0  # so long an adaptation is waited for at the end
 SETTLING_S = 30.0  # so long after an adaptation its traces are not judged
-NUMBERS = re.compile(r"[0-9][0-9.:+-]*|'[^']*'")
+PARTICULARS = re.compile(r"'[^']*'|/\w\S*/\S+|[0-9][0-9.:+-]*")  # quotations, paths, numbers
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Check:
 
 
 class SaidLines:
-    """Counts the lines that nodes print; give it to a Stack. Texts are told apart without their numbers and quotations."""
+    """Counts the lines that nodes print; give it to a Stack. Texts are told apart without their numbers, quotations and paths."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -125,7 +125,7 @@ class SaidLines:
         severity = severity if colon and severity.isupper() else "OTHER"
         with self._lock:
             self._since[name, severity] += 1
-            self._texts[f"[{name}] {NUMBERS.sub('#', line)}"] += 1
+            self._texts[f"[{name}] {PARTICULARS.sub('#', line)}"] += 1
 
     def forget(self) -> None:
         """Start counting afresh."""
