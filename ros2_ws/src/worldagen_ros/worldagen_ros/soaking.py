@@ -113,7 +113,7 @@ class Check:
 
 
 class SaidLines:
-    """Counts the lines that nodes print; give it to a Stack. Texts are told apart without their numbers, quotations and paths."""
+    """Counts the lines that nodes print; give it to a Stack. Texts are told apart without their particulars."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
