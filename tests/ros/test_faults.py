@@ -12,7 +12,7 @@ import pytest
 from geometry_msgs.msg import PoseStamped
 
 from worldagen.limits import LimitsConfig
-from worldagen_ros.faults.campaign import PATIENT, deployment, judged, take
+from worldagen_ros.faults.campaign import NETWORK, PATIENT, deployment, judged, take
 from worldagen_ros.faults.injecting import open_rig
 from worldagen_ros.faults.judging import Command, Expected, HeardChunk, Record, Said, judge
 from worldagen_ros.faults.table import TABLE, goes_on, holds
@@ -64,6 +64,14 @@ def test_the_time_to_a_safe_command_ends_where_the_pose_begins_to_slow_down_for_
     assert verdict.safe_s == pytest.approx(0.10, abs=0.011)  # the last full motion leads to command 80
     assert verdict.rest_s == pytest.approx(0.29, abs=0.011)
     assert verdict.announced_s == pytest.approx(0.11)
+
+
+def test_where_ready_follows_a_single_tick_at_rest_is_enough():
+    ready = [*stopped().command, Said(BEGIN_NS + 102 * TICK_NS, "READY")]
+    record = stopped(commands=moved(RAMP[:102]), command=ready)
+    verdict = verdict_of(record, replace(HOLDS, afterwards=("READY",)))
+    assert verdict.passed, verdict.problems
+    assert verdict.rest_s == pytest.approx(0.29, abs=0.011)
 
 
 def test_speeding_up_again_before_it_rests_makes_the_safe_command_a_later_one():
@@ -201,7 +209,7 @@ def rig(tmp_path_factory, domain):
     """One stack for all of them, with time for a machine that has little."""
     folder = tmp_path_factory.mktemp("faults")
     changes = {"sim.renderer": "raycast", "manager.heartbeat_timeout_s": "600.0", "recorder.enabled": "false"}
-    config = deployment("sim_realtime", {**PATIENT, **changes}, folder)
+    config = deployment("sim_realtime", {**NETWORK, **PATIENT, **changes}, folder)
     with pytest.MonkeyPatch.context() as patch:
         for key, value in stack_environment({**os.environ, "ROS_LOG_DIR": str(folder)}, domain).items():
             patch.setenv(key, value)

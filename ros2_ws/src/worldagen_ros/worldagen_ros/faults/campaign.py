@@ -2,7 +2,9 @@
 
 One stack serves all faults that can be undone, the others get one of their own:
 
-    shared           a manager that bears a silent node for ten minutes, so that a node can be killed and started again
+    shared           a scripted policy, which plans far enough for a slow machine, and a manager that bears a silent node for
+                     ten minutes, so that a node can be killed and started again
+    seeing           the same with the network, which looks through the cameras and is told what to do
     managed          the deployment's own manager, which takes the stack down
     broken weights   a policy whose checkpoint holds NaN
 """
@@ -21,7 +23,7 @@ from worldagen.errors import UnknownName
 from worldagen_ros.config import DeploymentConfig, load_deployment
 from worldagen_ros.faults.injecting import Rig, RigError, open_rig
 from worldagen_ros.faults.judging import FAULT, GONE, RUNNING, Record, Verdict, judge
-from worldagen_ros.faults.table import BROKEN, SHARED, TABLE, Fault
+from worldagen_ros.faults.table import BROKEN, MANAGED, SEEING, SHARED, TABLE, Fault
 from worldagen_ros.inputs import PERIODS_OF_SILENCE
 
 EARLIEST_S, LATEST_S = 0.05, 0.6  # of the injection, after the arm is seen to move
@@ -30,10 +32,9 @@ STILL_S = 0.3  # so long it is watched at rest
 FAULT_WATCHED_S = 0.4  # so long a FAULT is watched with everything in order again
 BACK_S = 20.0  # so long the arm may take to go on
 RESERVE_MIB = 1024  # of disk above the recorder's floor
-TRIES = 2  # to begin a trial
 OVERRIDES = {
-    "policy.kind": "network",
-    "policy.checkpoint": "playtable",
+    "policy.kind": "expert",
+    "policy.rows": "10",
     "command.deadman": "always",
     "recorder.enabled": "true",
     "explore.enabled": "false",
@@ -41,6 +42,8 @@ OVERRIDES = {
     "sim.max_steps": "1000000",
     "sim.reset_pause_s": "0.6",
 }
+NETWORK = {"policy.kind": "network", "policy.checkpoint": "playtable"}
+NETWORK_ROWS = 5
 # For a machine that cannot keep time: what is late because of it is not what a trial is about.
 PATIENT = {
     "cameras.period_s": "0.2",
@@ -49,6 +52,8 @@ PATIENT = {
     "command.max_state_age_s": "1.0",
     "command.max_tick_gap_s": "1.0",
     "command.deadman_timeout_s": "1.0",
+    "command.rate_hz": "50.0",  # a command lives for two ticks
+    "command.limits.max_following_s": "2.0",
 }
 
 
@@ -72,7 +77,7 @@ def waits(config: DeploymentConfig) -> dict[str, float]:
     """What the code waits for on purpose, s, by the names in the table."""
     row_s = find_convention(config.robot.convention).period_s
     silence_s = PERIODS_OF_SILENCE * config.cameras.period_s + config.cameras.period_s / 4
-    rows_s = 5 * row_s  # a whole chunk of the network that is played here
+    rows_s = (NETWORK_ROWS if config.policy.kind == "network" else config.policy.rows) * row_s  # of a whole chunk
     return {
         "": 0.0,
         "states": config.command.max_state_age_s,
@@ -121,30 +126,33 @@ class Campaign:
         return waits(deployment(self._name, self._overrides, self._folder))
 
     def run(self, faults: Sequence[Fault], trials: int, costly_trials: int) -> None:
-        """So many of each fault, in rounds whose order is drawn from the seed; those with a stack of their own first."""
+        """So many of each fault, in rounds whose order is drawn from the seed; those with a stack of their own last."""
         rounds = []
         for number in range(max(trials, costly_trials)):
             one = [fault for fault in faults if number < (costly_trials if fault.costly else trials)]
             self._chance.shuffle(one)
             rounds += one
+        end_s, begun_s = self._until_s, time.monotonic()
+        for stack, share in ((SHARED, 0.5), (SEEING, 0.75)):  # of the time, where it is short
+            self._until_s = begun_s + share * (end_s - begun_s)
+            self._run_shared([fault for fault in rounds if fault.stack == stack], stack)
+        self._until_s = end_s
         for fault in rounds:
-            if fault.stack != SHARED and not self.over:
+            if fault.stack in (MANAGED, BROKEN) and not self.over:
                 self._run_alone(fault)
-        shared = [fault for fault in rounds if fault.stack == SHARED]
-        self._run_shared([fault for fault in shared if fault.kind == "clock"])
-        self._run_shared([fault for fault in shared if fault.kind != "clock"])
 
     @property
     def over(self) -> bool:
         """Whether no trial may begin any more."""
         return time.monotonic() > self._until_s
 
-    def _run_shared(self, faults: Sequence[Fault]) -> None:
+    def _run_shared(self, faults: Sequence[Fault], stack: str) -> None:
         """One stack, and another where one could not be set going any more."""
         left = list(faults)
         with_adapt = any(fault.kind == "memory" for fault in faults)
         while left and not self.over:
             changes = {"manager.heartbeat_timeout_s": "600.0", "adapt.enabled": "true" if with_adapt else "false"}
+            changes |= NETWORK if stack == SEEING else {}
             try:
                 with self._rig(changes) as rig:
                     while left and not self.over:
@@ -158,6 +166,7 @@ class Campaign:
     def _run_alone(self, fault: Fault) -> None:
         changes = {"adapt.enabled": "false"}
         if fault.stack == BROKEN:
+            changes |= NETWORK
             changes["policy.checkpoint"] = json.dumps(str(broken_checkpoint(self._folder)))
         try:
             with self._rig(changes) as rig:

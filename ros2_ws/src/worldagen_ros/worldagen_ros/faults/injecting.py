@@ -46,7 +46,7 @@ DEADMAN_PERIOD_S, CLOCK_PERIOD_S = 0.05, 0.01
 LOOK_S = 0.005
 MOVES_M = 1e-4  # of translation per command: 1 cm/s
 TASKS = ("open_drawer", "move_slider_left", "lift_red_block_table", "lift_blue_block_table", "push_pink_block_right")
-BORED_S = 3.0  # so long an arm may stand before it is given another task
+BORED_S = 1.5  # so long an arm may stand before it is given another task
 CLOCKED = ("sim", "command", "policy")
 TRIES = 3  # of a service whose answer may be lost while nodes come and go
 
@@ -83,7 +83,7 @@ class Rig:
 
     def __init__(self, config: DeploymentConfig, stack: Stack, folder: Path, chance: random.Random) -> None:
         self.config, self.stack, self.folder, self.chance = config, stack, folder, chance
-        self.relay = Relay(config.cameras.period_s, too_late_s(config))
+        self.relay = Relay(config.cameras.period_s, too_late_s(config), pictures=config.policy.kind == "network")
         self.watch = Watch(self.relay.channels["action_chunk"].relayed)
         self.operator = Operator()
         self.gone: set[str] = set()  # processes that were killed, or stopped for good

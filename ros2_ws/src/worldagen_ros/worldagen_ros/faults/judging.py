@@ -25,6 +25,7 @@ STILL = 1e-9  # m or rad per tick; less is rounding
 ROUNDING = 0.02  # share of a limit; turns are limited as derivatives, and finite differences are not quite those (smoothing.py)
 WINDOW_S = 0.1  # over which speed by the clock is taken
 OLD_NS = 50_000_000  # so much older than the loss of the plan a chunk's stamp may be: the way of the message
+NOT_FOLLOWED = "where it was sent"  # a FAULT that sets the pose back
 RAN_OUT = "rows ran out"  # a HOLD in which nothing was wrong with the plan
 
 
@@ -167,8 +168,8 @@ def time_to_safe(record: Record, announced_ns: int) -> tuple[float, float] | Non
     first = next((index for index, command in enumerate(chain) if command.sent_ns >= announced_ns), 0)
     for rest in range(max(first - 1, 0), len(still)):
         window = still[rest : rest + RESTING_TICKS]
-        if len(window) == RESTING_TICKS and window.all():
-            break
+        if window.all() and (len(window) == RESTING_TICKS or rest + len(window) == len(still)):
+            break  # where READY follows, nothing is commanded any more
     else:
         return None
     safe = rest
@@ -182,9 +183,12 @@ def time_to_safe(record: Record, announced_ns: int) -> tuple[float, float] | Non
 
 
 def chains(record: Record) -> list[list[Command]]:
-    """The commands, cut where the pose was put onto the measured one anew: where READY or DISABLED was announced in between, or
-    another publisher began."""
+    """The commands, cut where the pose was put onto the measured one anew: where READY or DISABLED was announced in between,
+    where a FAULT set it back to an arm that did not follow, or where another publisher began."""
     cuts = sorted(said.sent_ns for said in record.command if said.state in (READY, "DISABLED"))
+    for said in record.command:
+        if said.state == FAULT and NOT_FOLLOWED in said.reason:  # announced right after the command that sets it back
+            cuts += [max((one.sent_ns for one in record.commands if one.sent_ns <= said.sent_ns), default=0)]
     found: list[list[Command]] = []
     before: Command | None = None
     for command in record.commands:
@@ -275,7 +279,8 @@ def moved_by_old_plans(record: Record, max_chunk_age_s: float) -> list[str]:
         age_s = (said.sent_ns - heard[-1].stamp_ns) * 1e-9
         if age_s > max_chunk_age_s + 2 * OLD_NS * 1e-9:
             problems.append(f"a chunk {age_s:.2f} s old began to play")
-        if left is not None and RAN_OUT not in left.reason and heard[-1].stamp_ns < left.sent_ns - OLD_NS:
+        stopped = left is not None and left.state in (HOLD, FAULT) and RAN_OUT not in left.reason  # else its age is what counts
+        if left is not None and stopped and heard[-1].stamp_ns < left.sent_ns - OLD_NS:
             old_s = (left.sent_ns - heard[-1].stamp_ns) * 1e-9
             problems.append(f"a plan from {old_s:.2f} s before {left.state} ({left.reason}) was played after it")
     return problems

@@ -60,14 +60,16 @@ def remappings(period_s: float) -> list[tuple[str, str]]:
 class Relay(Node):
     """Two topics for each channel."""
 
-    def __init__(self, period_s: float, late_s: float) -> None:
-        """period_s: of the pictures; late_s: by so much a delayed message is."""
+    def __init__(self, period_s: float, late_s: float, pictures: bool) -> None:
+        """period_s: of the pictures; late_s: by so much a delayed message is; pictures: whether anybody looks at them."""
         super().__init__("fault_relay", enable_rosout=False)
         self._late_s = late_s
         self.channels = channels(period_s)
         self._disturbances: dict[str, Disturb] = {}
         self._publishers_of: dict[str, Any] = {}
         for name, channel in self.channels.items():
+            if channel.kind is Image and not pictures:
+                continue  # or they would be drawn for nobody
             self._publishers_of[name] = self.create_publisher(channel.kind, channel.relayed, channel.sent)
             self.create_subscription(channel.kind, channel.topic, self._receiver(name), channel.read, raw=True)
 

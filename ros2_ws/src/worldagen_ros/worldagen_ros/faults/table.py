@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from worldagen_ros.faults.judging import FAULT, GONE, HOLD, READY, RUNNING, Expected
 
-SHARED, MANAGED, BROKEN = "shared", "managed", "broken weights"  # stacks, see campaign.py
+SHARED, SEEING, MANAGED, BROKEN = "shared", "seeing", "managed", "broken weights"  # stacks, see campaign.py
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ TAKEN_DOWN = "FAILED"
 
 
 def relayed(channel: str, how: str, expected: Expected, waits: str = "", says: str = "", lasts_s: float = 1.0) -> Fault:
-    return Fault(f"{channel}: {how}", "relay", channel, how, expected, says, waits, lasts_s)
+    stack = SEEING if channel.endswith("camera") or channel == "instruction" else SHARED
+    return Fault(f"{channel}: {how}", "relay", channel, how, expected, says, waits, lasts_s, stack)
 
 
 def of_camera(camera: str) -> tuple[Fault, ...]:
@@ -61,7 +62,7 @@ def of_camera(camera: str) -> tuple[Fault, ...]:
 INPUTS = (
     relayed("joint_states", "drop", holds(), "states"),
     relayed("joint_states", "duplicate", goes_on()),
-    relayed("joint_states", "delay", holds("command: joint_states"), "states", "later than any age allowed"),
+    relayed("joint_states", "delay", holds(), "states", "later than any age allowed"),
     relayed("joint_states", "reorder", Expected((RUNNING, HOLD)), says="each pair the other way round"),
     relayed("joint_states", "NaN", BAD_STATES, "states"),
     relayed("joint_states", "wrong size", BAD_STATES, "states", "a position is missing"),
@@ -81,10 +82,12 @@ INPUTS = (
         holds("policy: static_camera"),
         "each picture on the other's topic, while the stack runs",
         "silence",
+        1.0,
+        SEEING,
     ),
     relayed("action_chunk", "drop", holds(), "rows"),
     relayed("action_chunk", "duplicate", goes_on()),
-    relayed("action_chunk", "delay", holds("command: chunks"), "rows", "later than any age allowed"),
+    relayed("action_chunk", "delay", holds(), "rows", "later than any age allowed"),
     relayed("action_chunk", "reorder", Expected((RUNNING, HOLD)), says="each pair the other way round"),
     relayed("action_chunk", "NaN", holds("command: chunks"), "decision"),
     relayed("action_chunk", "no rows", holds("command: chunks"), "decision"),
