@@ -15,7 +15,8 @@ import sys
 import time
 from dataclasses import asdict
 
-NICENESS = 19
+from worldagen.child_processes import give_way
+
 TOLD_EVERY_S = 0.2
 
 
@@ -36,8 +37,7 @@ def main(argv: list[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+    give_way()
 
     from worldagen.adaptation.request import AdaptationRequest, Progress
     from worldagen.adaptation.run import adapt
