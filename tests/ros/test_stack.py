@@ -73,21 +73,6 @@ def test_fifty_decisions_of_the_network_are_the_same_bytes_in_two_runs(start_sta
     assert first == second
 
 
-def test_two_stacks_run_side_by_side_and_do_not_hear_each_other(start_stack, connect):
-    for namespace in ("left", "right"):
-        start_stack(load_deployment("sim", QUICK), namespace)
-    left, right = connect("left"), connect("right")
-    executions = []
-    for client, task in ((left, "push_blue_block_left"), (right, "open_drawer")):
-        executions.append(client.begin(client.reset_simulator(task, "A", seed=1)))
-    for client, execution in zip((left, right), executions, strict=True):
-        client.wait(lambda: client.task_state.status != TaskState.RUNNING, "the end", 60.0)  # noqa: B023
-        execution.cancel()
-    assert (left.task_state.task, left.task_state.status) == ("push_blue_block_left", TaskState.SUCCEEDED)
-    assert (right.task_state.task, right.task_state.status) == ("open_drawer", TaskState.SUCCEEDED)
-    assert left.task_state.episode == right.task_state.episode == 2
-
-
 def test_the_expert_succeeds_in_real_time_too(start_stack, connect):
     start_stack(load_deployment("sim_realtime", QUICK))
     client = connect()

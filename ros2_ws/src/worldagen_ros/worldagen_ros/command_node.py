@@ -80,7 +80,7 @@ class CommandNode(ManagedNode):
 
     def refused(self, error: WorldAgenError) -> None:
         """A chunk was refused; the pace holds."""
-        self.get_logger().warning(f"refused a chunk, holding: {error}", throttle_duration_sec=1.0)
+        self.get_logger().warning(f"refused a chunk, holding: {error}", throttle_duration_sec=5.0)
         self.diagnostics.set("chunks", ERROR, f"refused, holding: {error}")
 
     def on_speed_scale(self, msg: Float64) -> None:
