@@ -6,7 +6,6 @@
 It gives way to everything else on the machine. SIGTERM or SIGINT end it within one batch, and nothing is left behind.
 """
 
-import contextlib
 import json
 import math
 import os
