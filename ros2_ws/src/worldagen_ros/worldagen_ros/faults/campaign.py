@@ -37,6 +37,7 @@ OVERRIDES = {
     "policy.rows": "10",
     "command.deadman": "always",
     "recorder.enabled": "true",
+    "adapt.checkpoint": "playtable",
     "explore.enabled": "false",
     "sim.ends_on_success": "false",
     "sim.max_steps": "1000000",
@@ -117,6 +118,7 @@ class Campaign:
         self._name, self._overrides, self._folder, self._domain, self._tell = name, overrides, folder, domain, tell
         self._chance, self._seed = random.Random(seed), seed
         self._until_s = time.monotonic() + 60.0 * minutes
+        self._stacks = 0
         self.trials: list[Trial] = []
         self.failures: list[str] = []  # trials that could not be made
 
@@ -177,7 +179,8 @@ class Campaign:
     def _rig(self, changes: dict[str, str]) -> AbstractContextManager[Rig]:
         self._seed += 1
         config = deployment(self._name, {**changes, **self._overrides}, self._folder)
-        return open_rig(config, self._folder, self._domain, self._seed)
+        self._stacks += 1
+        return open_rig(config, self._folder / f"stack{self._stacks}", self._domain, self._seed)
 
     def _try(self, rig: Rig, fault: Fault) -> None:
         record = take(rig, fault, self._chance.uniform(EARLIEST_S, LATEST_S))

@@ -71,7 +71,16 @@ class Operator(Node):
         self.stop_recording = self.create_client(StopRecording, topics.STOP_RECORDING)
         self.adapt = ActionClient(self, Adapt, topics.ADAPT)
         self.create_timer(DEADMAN_PERIOD_S, lambda: self._deadman.publish(Bool(data=True)), clock=steady)
-        self.create_timer(CLOCK_PERIOD_S, self._tell_time, clock=steady)
+        self._ticking = self.create_timer(CLOCK_PERIOD_S, self._tell_time, clock=steady)
+        self._ticking.cancel()
+
+    def set_clock(self, offset_ns: int | None) -> None:
+        """Publish a clock that is so much before the system's, or none any more."""
+        self.clock_offset_ns = offset_ns
+        if offset_ns is None:
+            self._ticking.cancel()
+        elif self._ticking.is_canceled():
+            self._ticking.reset()
 
     def _tell_time(self) -> None:
         if self.clock_offset_ns is not None:
@@ -89,22 +98,26 @@ class Rig:
         self.gone: set[str] = set()  # processes that were killed, or stopped for good
         self._bags = 0
         self._limit: tuple[int, Any] | None = None
-        self._executor = SingleThreadedExecutor()
         self.nodes = (self.relay, self.watch, self.operator)
-        for node in self.nodes:
-            self._executor.add_node(node)
-        self._spinning = threading.Thread(target=self._spin, daemon=True)
         self._ending = False
-        self._spinning.start()
+        self._spinning: list[tuple[SingleThreadedExecutor, threading.Thread]] = []
+        for nodes in ((self.relay,), (self.watch, self.operator)):  # the relay must not wait for the others
+            executor = SingleThreadedExecutor()
+            for node in nodes:
+                executor.add_node(node)
+            thread = threading.Thread(target=self._spin, args=(executor,), daemon=True)
+            thread.start()
+            self._spinning.append((executor, thread))
 
-    def _spin(self) -> None:
+    def _spin(self, executor: SingleThreadedExecutor) -> None:
         while not self._ending:
-            self._executor.spin_once(timeout_sec=0.1)
+            executor.spin_once(timeout_sec=0.2)
 
     def close(self) -> None:
         self._ending = True
-        self._spinning.join()
-        self._executor.shutdown(timeout_sec=1.0)
+        for executor, thread in self._spinning:
+            thread.join()
+            executor.shutdown(timeout_sec=1.0)
         self.operator.adapt.destroy()
         for node in self.nodes:
             node.destroy_node()
@@ -239,14 +252,14 @@ class Rig:
     def use_own_clock(self) -> None:
         """Put the nodes onto a clock of ours, which begins as the system's."""
         if self.operator.clock_offset_ns is None:
-            self.operator.clock_offset_ns = 0
+            self.operator.set_clock(0)
             self._set_use_sim_time(True)
 
     def use_system_clock(self) -> None:
         """And back."""
         if self.operator.clock_offset_ns is not None:
             self._set_use_sim_time(False)
-            self.operator.clock_offset_ns = None
+            self.operator.set_clock(None)
 
     def _set_use_sim_time(self, use: bool) -> None:
         value: ParameterValue = Parameter("use_sim_time", value=use).get_parameter_value()
@@ -260,7 +273,7 @@ class Rig:
     def _do_clock(self, fault: Fault) -> None:
         if self.watch.record is not None:
             self.watch.record.clock_disturbed = True
-        self.operator.clock_offset_ns = (self.operator.clock_offset_ns or 0) + int(fault.how) * 1_000_000_000
+        self.operator.set_clock((self.operator.clock_offset_ns or 0) + int(fault.how) * 1_000_000_000)
 
     # disk
 

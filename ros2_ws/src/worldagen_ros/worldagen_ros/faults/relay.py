@@ -71,7 +71,8 @@ class Relay(Node):
             if channel.kind is Image and not pictures:
                 continue  # or they would be drawn for nobody
             self._publishers_of[name] = self.create_publisher(channel.kind, channel.relayed, channel.sent)
-            self.create_subscription(channel.kind, channel.topic, self._receiver(name), channel.read, raw=True)
+            receive: Any = self._receiver(name)  # rclpy's types know no bytes
+            self.create_subscription(channel.kind, channel.topic, receive, channel.read, raw=True)
 
     def disturb(self, name: str, how: str) -> None:
         """Until `calm`. how: drop, duplicate, delay, reorder, freeze, swap, or one of CHANGES for this channel."""

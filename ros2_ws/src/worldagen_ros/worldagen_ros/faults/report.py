@@ -38,6 +38,7 @@ def rows_of(trials: "Sequence[Trial]") -> list[dict[str, Any]]:
                 "late_ms": _spread([trial.late_s for trial in mine]),
                 "announced_ms": _spread([verdict.announced_s for verdict in verdicts]),
                 "recovery_ms": _spread([verdict.recovery_s for verdict in verdicts]),
+                "reasons": sorted({verdict.why for verdict in verdicts if verdict.why})[:5],
                 "problems": sorted({problem for verdict in verdicts for problem in verdict.problems}),
             }
         )

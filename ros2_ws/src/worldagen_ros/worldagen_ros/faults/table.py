@@ -123,7 +123,7 @@ def of_process(name: str, stopped: Expected, killed: Expected, waits: str = "") 
 
 
 PROCESSES = (
-    *of_process("sim", holds(), holds(), "states"),
+    *of_process("sim", holds(), Expected((HOLD, READY), (RUNNING, READY)), "states"),  # it comes back with another task
     *of_process("command", Expected((GONE,)), Expected((GONE,)), ""),
     *of_process("policy", holds(), holds(), "rows"),
     *of_process("recorder", goes_on(), goes_on()),
