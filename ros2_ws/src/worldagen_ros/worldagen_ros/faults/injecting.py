@@ -45,8 +45,8 @@ from worldagen_ros.stack import Stack, clean_shared_memory
 DEADMAN_PERIOD_S, CLOCK_PERIOD_S = 0.05, 0.01
 LOOK_S = 0.005
 MOVES_M = 1e-4  # of translation per command: 1 cm/s
-TASKS = ("open_drawer", "move_slider_left", "lift_red_block_table", "lift_blue_block_table", "push_pink_block_right")
-BORED_S = 1.5  # so long an arm may stand before it is given another task
+TASKS = ("lift_red_block_table", "lift_blue_block_table", "lift_pink_block_table")  # nothing there that blocks an arm
+BORED_S = 3.0  # so long an arm may stand before it is given another task
 CLOCKED = ("sim", "command", "policy")
 TRIES = 3  # of a service whose answer may be lost while nodes come and go
 
@@ -155,8 +155,14 @@ class Rig:
         return self.watch.state == "RUNNING" and self.watch.step_m() > MOVES_M
 
     def set_going(self) -> None:
-        """Until the arm moves: clear a fault, give it tasks. Raises RigError."""
+        """Until the arm moves: clear a fault, give it a task, another one if need be. Raises RigError.
+
+        A new one for every trial: a scripted expert goes on when its task is done, and may then push against what is blocked.
+        """
         deadline_s = time.monotonic() + 90.0
+        if self.watch.state == "FAULT":
+            self.clear_fault()
+        self.new_task()
         while True:
             if self.until(lambda: self.moving or self.watch.state == "FAULT", BORED_S) and self.watch.state != "FAULT":
                 return
@@ -172,7 +178,11 @@ class Rig:
         answer = self.ask(
             self.operator.reset, ResetSimulator.Request(task=task, scene="A", seed=seed), "a reset of the simulator"
         )
+        begun_ns = time.time_ns()
         self.operator.instruction.publish(String(data=answer.message))
+        self.until(
+            lambda: self.watch.state != "RUNNING" or self.watch.command.sent_ns > begun_ns, self.config.sim.reset_pause_s
+        )
 
     def clear_fault(self) -> str:
         """As a person does, who has looked. Returns why it was refused, "" when it was not."""
