@@ -74,6 +74,15 @@ def test_where_ready_follows_a_single_tick_at_rest_is_enough():
     assert verdict.rest_s == pytest.approx(0.29, abs=0.011)
 
 
+def test_where_nothing_was_commanded_any_more_when_the_state_was_announced_the_last_command_counts():
+    said = [Said(BEGIN_NS, "RUNNING"), Said(BEGIN_NS + 90 * TICK_NS, "READY")]
+    again = moved(np.linspace(0, 0.1, 20), 200, BEGIN_NS + 136 * TICK_NS)  # after the fault
+    record = stopped(commands=moved(RAMP[:75]) + again, command=[*said, Said(BEGIN_NS + 136 * TICK_NS, "RUNNING")])
+    verdict = verdict_of(record, replace(HOLDS, afterwards=("RUNNING",)))
+    assert verdict.passed, verdict.problems
+    assert verdict.safe_s == pytest.approx(0.04)
+
+
 def test_speeding_up_again_before_it_rests_makes_the_safe_command_a_later_one():
     bump = RAMP.copy()
     bump[92:96] = 0.05

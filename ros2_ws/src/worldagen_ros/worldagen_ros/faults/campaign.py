@@ -31,7 +31,7 @@ REACTION_S = 4.0  # so long the expected state may take, besides what is waited 
 STILL_S = 0.3  # so long it is watched at rest
 FAULT_WATCHED_S = 0.4  # so long a FAULT is watched with everything in order again
 BACK_S = 20.0  # so long the arm may take to go on
-RESERVE_MIB = 1024  # of disk above the recorder's floor
+RESERVE_MIB = 6144  # of disk above the recorder's floor; others write on it, too
 OVERRIDES = {
     "policy.kind": "expert",
     "policy.rows": "10",

@@ -157,15 +157,13 @@ def judge(record: Record, expected: Expected, limits: LimitsConfig, period_s: fl
 
 def time_to_safe(record: Record, announced_ns: int) -> tuple[float, float] | None:
     """Seconds from the injection to the safe command and to rest; None when there was no rest. See the module."""
-    chain = next((chain for chain in chains(record) if chain[-1].sent_ns >= announced_ns), None)
-    if chain is None:  # nothing was commanded after the announcement: the last command was the safe one
-        sent = [command.sent_ns for command in record.commands]
-        last_s = (max(sent) - record.injected_ns) * 1e-9 if sent else 0.0
-        return max(0.0, last_s), max(0.0, last_s)
+    chain = next((chain for chain in reversed(chains(record)) if chain[0].sent_ns <= announced_ns), None)
+    if chain is None:  # nothing had been commanded
+        return 0.0, 0.0
     steps = motions(chain)  # (N - 1, 6)
     speeds = np.stack([np.linalg.norm(steps[:, :3], axis=1), np.linalg.norm(steps[:, 3:], axis=1)], axis=1)
     still: np.ndarray = np.all(speeds < STILL, axis=1)
-    first = next((index for index, command in enumerate(chain) if command.sent_ns >= announced_ns), 0)
+    first = next((index for index, command in enumerate(chain) if command.sent_ns >= announced_ns), len(chain) - 1)
     for rest in range(max(first - 1, 0), len(still)):
         window = still[rest : rest + RESTING_TICKS]
         if window.all() and (len(window) == RESTING_TICKS or rest + len(window) == len(still)):
