@@ -169,7 +169,10 @@ def time_to_safe(record: Record, announced_ns: int) -> tuple[float, float] | Non
         if window.all() and (len(window) == RESTING_TICKS or rest + len(window) == len(still)):
             break  # where READY follows, nothing is commanded any more
     else:
-        return None
+        if chain[-1].sent_ns > announced_ns:
+            return None
+        last_s = max(0.0, (chain[-1].sent_ns - record.injected_ns) * 1e-9)
+        return last_s, last_s  # nothing was commanded after the announcement
     safe = rest
     neither, some = speeds[:-1] >= speeds[1:] - STILL, speeds[:-1] > speeds[1:]  # grew, shrank
     slower: np.ndarray = np.all(neither, axis=1) & np.any(some, axis=1)  # than the motion before
