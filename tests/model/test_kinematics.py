@@ -64,7 +64,7 @@ def test_an_unknown_tool_frame_is_refused_with_the_frames_that_exist():
 
 
 def test_an_unknown_robot_is_refused_with_those_that_exist():
-    with pytest.raises(ConfigError, match="one of: panda"):
+    with pytest.raises(ConfigError, match="one of: fr3, panda"):
         ForwardKinematics("spot", "hand")
 
 
