@@ -164,7 +164,10 @@ def test_a_node_that_ends_is_told_with_its_last_words(recorded, domain, capsys):
     asked = ["replay", str(recorded), "--via", "ros", "--domain", str(domain), "--set", "robot.urdf=nowhere.urdf"]
     assert main(asked) == 1
     error = capsys.readouterr().err
-    assert "manager ended with exit code 1; it said last:" in error and "[command] ERROR: there is no robot 'nowhere.urdf'" in error
+    assert (
+        "manager ended with exit code 1; it said last:" in error
+        and "[command] ERROR: there is no robot 'nowhere.urdf'" in error
+    )
 
 
 def test_a_demonstration_is_compared_with_the_rows_that_were_executed(demonstrated, checkpoints, tmp_path, capsys):
