@@ -8,7 +8,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 NICENESS = 19
-SESSION_NICENESS = 10  # a tenth of a busy core: at 19 it would be a seventieth, and an adaptation would never end
+SESSION_NICENESS = 5  # a quarter of a busy core: at 19 it would be a seventieth, and an adaptation would never end
 
 
 def end_with_parent() -> None:

@@ -26,6 +26,8 @@ from worldagen.adaptation.run import adapt
 from worldagen.checkpoint import load_checkpoint
 from worldagen.errors import AdaptationError, ConfigError, DataError, UnknownName
 
+pytestmark = pytest.mark.timeout(360)  # its process gives way to whatever else runs
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
@@ -322,7 +324,7 @@ def in_process(place: Path, out: Path, steps: int) -> AdaptationProcess:
     return AdaptationProcess(asked(place, out, overrides={"optimiser.steps": str(steps)}))
 
 
-def wait_for(running: AdaptationProcess, stage: str, deadline_s: float = 90.0) -> None:
+def wait_for(running: AdaptationProcess, stage: str, deadline_s: float = 200.0) -> None:
     ends_s = time.monotonic() + deadline_s
     while running.progress is None or running.progress.stage != stage:
         assert not running.done and time.monotonic() < ends_s, running.progress

@@ -33,7 +33,7 @@ from worldagen_ros.adapt_node import AdaptNode
 
 Result, Feedback = Adapt.Result, Adapt.Feedback
 ANYTHING = GateSection(least_reduction=-100.0, translation_p99_m=1.0, rotation_p99_rad=10.0, gripper_flips=1.0, resamples=200)
-STARTING_S = 60.0  # patience with a worker that imports torch on a busy machine
+STARTING_S = 150.0  # patience with a worker that imports torch on a busy machine
 END_S = 2.0  # from a cancellation to the end; the rest is the busy machine's
 
 
@@ -199,7 +199,7 @@ def verdict_of(scene: Scene) -> str:
     return read_manifest(folder)["gate"]["verdict"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_a_goal_goes_through_its_stages_to_an_adapter_that_drives(make_scene, place):
     scene = make_scene()
     policy = scene.add_policy()
@@ -224,7 +224,7 @@ def test_a_goal_goes_through_its_stages_to_an_adapter_that_drives(make_scene, pl
     assert 0.2 <= np.median(np.diff(when)) <= 0.5  # 2 to 5 a second, from the start on
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_a_goal_is_cancelled_in_training_and_nothing_is_left(make_scene, place):
     scene = make_scene()
     goal = scene.send(recipe=place.long)
@@ -240,7 +240,7 @@ def test_a_goal_is_cancelled_in_training_and_nothing_is_left(make_scene, place):
     assert scene.left() == []
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_a_worker_that_is_killed_is_a_fault_in_words_and_nothing_is_left(make_scene, place):
     scene = make_scene()
     goal = scene.send(recipe=place.long)
@@ -263,7 +263,7 @@ def test_a_worker_that_is_killed_is_a_fault_in_words_and_nothing_is_left(make_sc
     assert scene.left() == [] and not psutil.pid_exists(worker)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 def test_a_folder_without_a_bag_is_a_fault_in_words(make_scene, tmp_path):
     (tmp_path / "empty").mkdir()
     told = make_scene().run(STARTING_S, bag=str(tmp_path / "empty"))
