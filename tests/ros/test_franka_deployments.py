@@ -32,6 +32,8 @@ FOREIGN = {
     "/service_server",
     "/action_server",
     "/panda_arm_controller",
+    "/front",  # cameras, where somebody else named them
+    "/hand",
 }
 
 
