@@ -98,7 +98,6 @@ class InverseKinematics(ForwardKinematics):
         super().__init__(robot, tool_frame, base_pose, tool_offset)
         self._config = config or InverseConfig()
         joints = [self._model.joints[self._model.getJointId(name)] for name in self.joint_names]
-        self._columns = [joint.idx_v for joint in joints]
         self._speeds = self._config.speed_share * np.array([self._model.velocityLimit[joint.idx_v] for joint in joints])  # (J,)
         self.low, self.high = self._joint_limits(find_robot(robot).read_bytes(), joints)  # (J,) each
         # (J,) a joint without speed, such as a mount's, is where it is
@@ -133,9 +132,7 @@ class InverseKinematics(ForwardKinematics):
             )
         if before.shape != (len(self.joint_names),) or not np.isfinite(before).all():
             raise BadCommand(f"joint velocities {before.tolist()}; expected {len(self.joint_names)} finite numbers")
-        self.tool_pose(names, positions)  # refuses joints that are missing or not finite
-        given = dict(zip(names, positions, strict=True))
-        start = np.array([given[name] for name in self.joint_names], dtype=np.float64)  # (J,)
+        start = self.ordered(names, positions)
         target = pinocchio.SE3(Rotation.from_quat(wanted.quaternion).as_matrix(), np.asarray(wanted.position, dtype=np.float64))
         here, jacobian = self._look(start)
 
@@ -236,10 +233,7 @@ class InverseKinematics(ForwardKinematics):
 
     def _look(self, joints: np.ndarray) -> tuple[pinocchio.SE3, np.ndarray]:
         """The tool and its Jacobian (6, moving joints), m and rad along the axes of the base pose's frame."""
-        moved = np.zeros(self._model.nv)
-        moved[self._columns] = joints
-        configuration = pinocchio.integrate(self._model, pinocchio.neutral(self._model), moved)
-        pinocchio.computeJointJacobians(self._model, self._data, configuration)
+        pinocchio.computeJointJacobians(self._model, self._data, self._configuration(joints))
         frame = pinocchio.updateFramePlacement(self._model, self._data, self._tool)
         axes = pinocchio.ReferenceFrame.LOCAL_WORLD_ALIGNED
         whole = pinocchio.getFrameJacobian(self._model, self._data, self._tool, axes)[:, self._columns][:, self.moving]

@@ -51,12 +51,20 @@ class ForwardKinematics:
         self._offset = _placement("tool offset", tool_offset)
         self._tool = self._model.getFrameId(tool_frame)
         self.joint_names = self._joints_to_tool()
+        self._columns = [self._model.joints[self._model.getJointId(name)].idx_v for name in self.joint_names]
 
     def tool_pose(self, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> np.ndarray:
         """(6,) x, y, z (m), roll, pitch, yaw (rad, extrinsic x-y-z) from joints in any order.
 
         Raises BadObservation naming the joints that are missing or not finite, or when names and positions differ in number.
         """
+        joints = self.ordered(names, positions)
+        pinocchio.forwardKinematics(self._model, self._data, self._configuration(joints))
+        pose = self._base * pinocchio.updateFramePlacement(self._model, self._data, self._tool) * self._offset
+        return np.concatenate([pose.translation, pinocchio.rpy.matrixToRpy(pose.rotation)])
+
+    def ordered(self, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> np.ndarray:
+        """(J,) positions in the order of joint_names, from joints in any order. Raises BadObservation as tool_pose does."""
         if len(names) != len(positions):
             raise BadObservation(f"joint state has {len(names)} names and {len(positions)} positions; expected as many of each")
         given = dict(zip(names, positions, strict=True))
@@ -66,14 +74,14 @@ class ForwardKinematics:
         broken = [name for name in self.joint_names if not np.isfinite(given[name])]
         if broken:
             raise BadObservation(f"joint state holds positions that are not finite for {', '.join(broken)}")
+        return np.array([given[name] for name in self.joint_names], dtype=np.float64)
+
+    def _configuration(self, joints: np.ndarray) -> np.ndarray:
+        """Pinocchio's, of joints (J,) in the order of joint_names; all others are neutral."""
         moved = np.zeros(self._model.nv)
-        for name in self.joint_names:
-            moved[self._model.joints[self._model.getJointId(name)].idx_v] = given[name]
+        moved[self._columns] = joints
         # By way of integrate, because a joint without limits is kept as cosine and sine.
-        configuration = pinocchio.integrate(self._model, pinocchio.neutral(self._model), moved)
-        pinocchio.forwardKinematics(self._model, self._data, configuration)
-        pose = self._base * pinocchio.updateFramePlacement(self._model, self._data, self._tool) * self._offset
-        return np.concatenate([pose.translation, pinocchio.rpy.matrixToRpy(pose.rotation)])
+        return pinocchio.integrate(self._model, pinocchio.neutral(self._model), moved)
 
     def gripper_opening(self, names: Sequence[str], positions: Sequence[float] | np.ndarray) -> float | None:
         """1 when every finger stands at its upper limit, 0 when one does not: it was closed, on nothing or on something.

@@ -63,9 +63,7 @@ class TrajectoryOutput:
         stamp_ns: of this tick, when the trajectory begins. frame: of the pose. Raises BadObservation for joints that are
         missing or not finite, and BadCommand for a pose that is not; both leave what was commanded before as it is.
         """
-        self._kinematics.tool_pose(joint_names, joint_positions)  # refuses bad joints by name
-        given = dict(zip(joint_names, joint_positions, strict=True))
-        measured = np.array([given[name] for name in self._kinematics.joint_names])
+        measured = self._kinematics.ordered(joint_names, joint_positions)
         start, velocities = measured, None
         if self.step is not None and 0 <= stamp_ns - self._stamp_ns <= MAX_GAP_S * 1e9:
             start = np.clip(self.step.positions, measured - MAX_LEAD_RAD, measured + MAX_LEAD_RAD)
