@@ -171,6 +171,11 @@ def turn_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.array([a * share, b * share, c * share])
 
 
+def motion_between(start: Pose, end: Pose) -> np.ndarray:
+    """(6,) translation and rotation vector, as Pose.row_to."""
+    return np.concatenate([end.position - start.position, turn_between(start.quaternion, end.quaternion)])
+
+
 def angle_between(start: np.ndarray, end: np.ndarray) -> float:
     """The angle of that turn, 0 to pi."""
     x, y, z, w = start.tolist()
