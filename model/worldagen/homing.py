@@ -4,6 +4,7 @@ import numpy as np
 
 from worldagen.poses import Pose
 
+STANDING_ROWS = 6  # of a chunk that stands still; a shorter one would be refused when it comes late
 NEARING = 0.1  # share of what is left that one row may go: the arm lags behind, and would overshoot
 
 
@@ -18,6 +19,11 @@ def rows_home(pose: Pose, home: Pose, step_m: float, step_rad: float, opening: f
     way = pose.row_to(home)
     row = np.concatenate([_shortened(way[:3] * NEARING, step_m), _shortened(way[3:] * NEARING, step_rad), [opening]])
     return np.tile(row, (count, 1))
+
+
+def rows_standing(opening: float) -> np.ndarray:
+    """(STANDING_ROWS, 7) rows in which nothing moves. opening: of the gripper."""
+    return np.tile(np.append(np.zeros(6), opening), (STANDING_ROWS, 1))
 
 
 def _shortened(vector: np.ndarray, longest: float) -> np.ndarray:

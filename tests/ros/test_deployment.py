@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from worldagen.errors import ConfigError, UnknownName
 from worldagen_ros.commands.parameters import markdown
 from worldagen_ros.config import DeploymentConfig, config_folder, load_deployment
-from worldagen_ros.params import read_sections
+from worldagen_ros.params import read_tree
 from worldagen_ros.specs import NODES, flat_parameters, nodes_of, remappings_of
 
 PACKAGE = Path(__file__).parents[2] / "ros2_ws/src/worldagen_ros"
@@ -85,7 +85,8 @@ def test_only_lockstep_listens_to_a_clock_and_a_namespace_has_its_own():
 class Configured(Node):
     def __init__(self) -> None:
         super().__init__("configured", automatically_declare_parameters_from_overrides=True)
-        self.sections = read_sections(self, DeploymentConfig(), ("command", "robot"))
+        tree = read_tree(self, DeploymentConfig(), ("command", "robot"))
+        self.sections = tree.command, tree.robot
 
 
 def test_parameters_come_back_as_the_same_dataclasses(start_ros, tmp_path):

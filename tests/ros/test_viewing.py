@@ -23,7 +23,7 @@ from worldagen_msgs.msg import PolicyStatus, Surprise
 from worldagen_ros import messages, topics, viewing_live
 from worldagen_ros.commands import view as command
 from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.params import read_sections
+from worldagen_ros.params import read_tree
 from worldagen_ros.view import Viewer
 from worldagen_ros.viewing import TOPICS, StackView, layout
 from worldagen_ros.viewing_bag import show_bag, topics_of
@@ -203,7 +203,7 @@ def test_a_running_stack_is_shown_within_the_bounds_that_its_command_node_tells(
     graph = start_ros("-p", "command.limits.workspace_low_m:=[-0.5, -0.5, 0.1]")
     view = StackView(recording)
     told = graph.add(Node("command", automatically_declare_parameters_from_overrides=True))
-    read_sections(told, DeploymentConfig(), ("robot", "command"))
+    read_tree(told, DeploymentConfig(), ("robot", "command"))
     graph.add(FakeRobot())
     node = graph.add(ViewNode(view))
     graph.wait(lambda: len(recording.stamps("world/arm")) > 3, "the arm within its bounds")

@@ -5,7 +5,6 @@ When it ticks, and what decides then, is the business of its pace: in lockstep o
 has come; when chunks stop, the arm holds.
 """
 
-import numpy as np
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64
 
@@ -28,9 +27,6 @@ LEVELS = {
     CommandStatus.HOLD: WARN,
     CommandStatus.FAULT: ERROR,
 }
-NAMES = {
-    value: name for name in ("DISABLED", "READY", "RUNNING", "HOLD", "FAULT") if (value := getattr(CommandStatus, name)) >= 0
-}
 
 
 class CommandNode(ManagedNode):
@@ -46,7 +42,6 @@ class CommandNode(ManagedNode):
         self.kinematics = kinematics_of(self.robot)
 
     def activate(self) -> None:
-        self.joints: tuple[list[str], np.ndarray] = ([], np.empty(0))  # of the newest good joint states
         self.told = CommandStatus()
         self.status = self.create_publisher(CommandStatus, topics.COMMAND_STATUS, qos.LATCHED)
         self.pace: LockstepPace | LivePace = PACES[self.timing.mode](self)
@@ -100,18 +95,18 @@ class CommandNode(ManagedNode):
 
     def tell(self, status: CommandStatus, now_ns: int) -> None:
         """Publish a status, note it in the diagnostics, and log a change that a person should know of."""
-        changed = (status.state, status.reason) != (self.told.state, self.told.reason)
         status.header = messages.header(now_ns, self.robot.frame_id)
         self.status.publish(status)
         limited = ", ".join(status.limited_by) or "nothing"
+        state = messages.COMMAND_STATES[status.state]
         values = {"limited_by": limited, "rate_hz": f"{status.rate:.1f}", "missed_ticks": status.missed_ticks}
         values |= {"jitter_p99_ms": f"{status.jitter_p99 * 1e3:.2f}", "jitter_max_ms": f"{status.jitter_max * 1e3:.2f}"}
-        self.diagnostics.set("command", LEVELS[status.state], f"{NAMES[status.state]}: {status.reason}", values)
-        if changed and CommandStatus.FAULT in (status.state, self.told.state) and status.state != self.told.state:
+        self.diagnostics.set("command", LEVELS[status.state], f"{state}: {status.reason}", values)
+        if status.state != self.told.state and CommandStatus.FAULT in (status.state, self.told.state):
             if status.state == CommandStatus.FAULT:
                 self.get_logger().error(f"FAULT: {status.reason}; when it is safe: ros2 service call {topics.CLEAR_FAULT}")
             else:
-                self.get_logger().info(f"the fault was cleared: {NAMES[status.state]}")
+                self.get_logger().info(f"the fault was cleared: {state}")
         self.told = status
 
 

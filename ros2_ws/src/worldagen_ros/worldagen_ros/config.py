@@ -1,7 +1,7 @@
 """A deployment: one YAML file, one frozen tree. Every node reads the branches it needs as ROS parameters.
 
 The way of a value: YAML -> load_deployment -> DeploymentConfig -> specs.py hands each node its branches -> ROS parameters
--> params.read_sections gives the node the same dataclasses back. Defaults live here only.
+-> params.read_tree gives the node the same dataclasses back. Defaults live here only.
 """
 
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ from worldagen.bags.reader import open_bag
 from worldagen.conventions import find_convention
 from worldagen.errors import ConfigError, DiskFull, WorldAgenError
 from worldagen.exploring import Breach, Exploration, ExplorationReport, Reason, Rollout, plan_rollouts
-from worldagen.homing import is_home, rows_home
+from worldagen.homing import is_home, rows_home, rows_standing
 from worldagen.poses import Pose
 from worldagen.types import ActionChunk
 from worldagen_msgs.action import ExecuteInstruction
@@ -33,7 +33,6 @@ from worldagen_msgs.msg import TaskState
 from worldagen_msgs.srv import ResetSimulator, StartRecording, StopRecording
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.acquaintance import Acquaintance
-from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.diagnostics import ERROR, OK
 from worldagen_ros.explore_metadata import exploration_metadata
 from worldagen_ros.explore_senses import Senses
@@ -50,7 +49,6 @@ PATIENCE_S = 60.0  # with the other nodes, wall time
 CLOSING_S = 10.0  # for policy and recorder to end
 BUTTON_PATIENCE_S, BUTTON_SLIP_S = 20.0, 0.5  # to take hold of the deadman's button; to let it slip
 HOME_ROWS = 6  # of one chunk toward home; the next comes when half of them are played
-STANDING_ROWS = 6  # of a chunk that stands still; a shorter one would be refused when it comes late
 
 Story = Iterator[None]
 
@@ -93,7 +91,7 @@ class ExploreNode(ManagedNode):
         super().__init__("explore")
 
     def configure(self) -> None:
-        self.deployment = DeploymentConfig(**dict(zip(self.sections, self.read(), strict=True)))
+        self.deployment = self.read_deployment()
         self.config, self.timing, self.robot = self.deployment.explore, self.deployment.timing, self.deployment.robot
         self.lockstep = self.timing.mode == "lockstep"
         simulated = self.robot.source == "simulator"
@@ -410,7 +408,7 @@ class ExploreNode(ManagedNode):
     def hold(self) -> None:
         """In real time a chunk that stands still takes the place of the rows that are left; in lockstep nothing moves."""
         if not self.lockstep and self.senses.pose is not None:
-            self.publish(np.tile(np.append(np.zeros(6), self.senses.opening), (STANDING_ROWS, 1)))
+            self.publish(rows_standing(self.senses.opening))
 
     def publish(self, rows: np.ndarray) -> None:
         """(M, 7) rows from now on, through the command node and its limits."""

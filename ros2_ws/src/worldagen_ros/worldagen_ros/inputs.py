@@ -134,12 +134,13 @@ class Inputs:
                 self._diagnostics.set(stream, WARN, f"dropped a message: {error}")
                 return
             event = self._watch.heard(stream, time.monotonic())
-            if self._look_for_frost(stream, messages.stamp_to_ns(msg.header.stamp), value):
+            stamp_ns = messages.stamp_to_ns(msg.header.stamp)
+            if self._look_for_frost(stream, stamp_ns, value):
                 return
             self._diagnostics.set(stream, OK, "fresh")
             if event is not None and not self.missing:
                 self._tell_silence("")
-            self._assembler.add(stream, messages.stamp_to_ns(msg.header.stamp), value)
+            self._assembler.add(stream, stamp_ns, value)
             self._on_sample()
 
         return receive

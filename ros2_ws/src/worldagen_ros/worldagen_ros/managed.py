@@ -24,8 +24,8 @@ from worldagen.errors import WorldAgenError
 from worldagen_msgs.msg import Heartbeat
 from worldagen_ros import qos, topics
 from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.diagnostics import ERROR, OK, WARN, Diagnostics
-from worldagen_ros.params import read_sections
+from worldagen_ros.diagnostics import OK, WARN, Diagnostics
+from worldagen_ros.params import read_tree
 
 HEARTBEAT_PERIOD_S = 0.25
 SUCCESS, FAILURE, BROKEN = (
@@ -43,7 +43,7 @@ class ManagedNode(LifecycleNode):
     def __init__(self, name: str) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True)
         self.refusal: WorldAgenError | None = None  # why the last step was refused
-        self._read: tuple[Any, ...] | None = None
+        self._deployment: DeploymentConfig | None = None
         self._before: dict[str, dict[str, list[Any]]] = {}  # step -> kind -> what was on the wire before it
 
     # -- what a subclass says ----------------------------------------------------------------------------------------------
@@ -61,10 +61,18 @@ class ManagedNode(LifecycleNode):
         """Free what configure built; also after a configure that failed half way."""
 
     def read(self) -> tuple[Any, ...]:
-        """The node's sections from its ROS parameters, which stay as they are for the node's life. Raises ConfigError."""
-        if self._read is None:
-            self._read = read_sections(self, DeploymentConfig(), self.sections)
-        return self._read
+        """The node's sections. Raises ConfigError."""
+        deployment = self.read_deployment()
+        return tuple(getattr(deployment, name) for name in self.sections)
+
+    def read_deployment(self) -> DeploymentConfig:
+        """The deployment with the node's sections from its ROS parameters, which stay as they are for the node's life.
+
+        Other sections keep their defaults. Raises ConfigError.
+        """
+        if self._deployment is None:
+            self._deployment = read_tree(self, DeploymentConfig(), self.sections)
+        return self._deployment
 
     # -- the life ----------------------------------------------------------------------------------------------------------
 
@@ -179,6 +187,3 @@ class ManagedNode(LifecycleNode):
             for one in there:
                 if all(one is not other for other in before[kind]):
                     destroy(one)
-
-
-__all__ = ["ERROR", "OK", "WARN", "ManagedNode"]

@@ -24,7 +24,7 @@ from worldagen_msgs.msg import Heartbeat, StackStatus
 from worldagen_ros import qos, topics
 from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.params import read_sections
+from worldagen_ros.params import read_tree
 from worldagen_ros.specs import SECTIONS, managed_of
 
 TICK_S = 0.05
@@ -44,8 +44,7 @@ class ManagerNode(Node):
 
     def __init__(self) -> None:
         super().__init__("manager", automatically_declare_parameters_from_overrides=True)
-        read = read_sections(self, DeploymentConfig(), SECTIONS)
-        deployment = DeploymentConfig(**dict(zip(SECTIONS, read, strict=True)))
+        deployment = read_tree(self, DeploymentConfig(), SECTIONS)
         self.config = deployment.manager
         self.timeout_s = self.config.heartbeat_timeout_s * (LOCKSTEP_PATIENCE if deployment.timing.mode == "lockstep" else 1)
         self.names = tuple(spec.name for spec in managed_of(deployment))

@@ -10,7 +10,7 @@ from typing import Any
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, PoseStamped, Quaternion
 from rclpy.clock import Clock, ClockType
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
@@ -29,7 +29,6 @@ PERIOD_S = 0.2
 LIFETIME_S = 1  # so that nothing stays when it is no longer so, or this node is gone
 LABEL_M = 0.04
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-STATIC_FRAMES = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class MarkersNode(ManagedNode):
@@ -65,7 +64,7 @@ class MarkersNode(ManagedNode):
         except ImportError:
             self.get_logger().info("tf2_msgs is not installed: where the cameras are is not known, so they are not drawn")
             return
-        self.listen(TFMessage, topics.TF_STATIC, self.scenery.frames, STATIC_FRAMES)
+        self.listen(TFMessage, topics.TF_STATIC, self.scenery.frames, qos.LATCHED_ALL)
         for camera, topic in topics.CAMERA_INFO_TOPICS.items():
             self.listen(CameraInfo, topic, partial(self.scenery.camera, camera), qos.images_in())
 

@@ -21,9 +21,11 @@ from worldagen.poses import Pose
 from worldagen.surprise import Reading
 from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
-from worldagen_msgs.msg import EndEffectorAction, GripperCommand, PolicyStatus, Surprise, TaskState
+from worldagen_msgs.msg import CommandStatus, EndEffectorAction, GripperCommand, PolicyStatus, Surprise, TaskState
 from worldagen_sim.environment import Camera
 from worldagen_sim.episode import Episodes
+
+COMMAND_STATES = {getattr(CommandStatus, name): name for name in ("DISABLED", "READY", "RUNNING", "HOLD", "FAULT")}
 
 
 def ns_to_stamp(stamp_ns: int) -> Time:

@@ -4,21 +4,21 @@ An unknown parameter, a wrong type or a value out of range is refused with a Con
 """
 
 import difflib
-from typing import Any
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 
 from worldagen.config import Leaf, apply_tree, leaves, nest
 from worldagen.errors import ConfigError
 
 # Parameters that rclpy itself declares or that belong to it, and runtime.py's own.
 OWN_TO_ROS = ("use_sim_time", "autostart", "start_type_description_service", "qos_overrides.")
+Tree = TypeVar("Tree")
 
 
-def read_sections(node: Node, defaults: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
-    """Declare each leaf of the named branches as a read-only parameter; return the branches with ROS's values.
+def read_tree(node: Node, defaults: Tree, names: tuple[str, ...]) -> Tree:
+    """Declare each leaf of the named branches as a read-only parameter; return the tree with ROS's values in them.
 
     node: made with `automatically_declare_parameters_from_overrides=True`, so that a parameter nobody knows is seen.
     defaults: the whole tree, e.g. DeploymentConfig().
@@ -33,17 +33,16 @@ def read_sections(node: Node, defaults: Any, names: tuple[str, ...]) -> tuple[An
             raise ConfigError(f"{where}: unknown parameter {key}{meant} Allowed: {', '.join(sorted(known))}")
     settled = defaults
     for key, parameter in given.items():
-        settled = apply_tree(settled, nest(key, _plain(parameter)), where)
+        settled = apply_tree(settled, nest(key, plain(parameter.value)), where)
         node.undeclare_parameter(key)  # declared by rclpy without type or description; declared properly below
-    sections = tuple(getattr(settled, name) for name in names)
-    for name, section in zip(names, sections, strict=True):
-        for leaf in leaves(section, f"{name}."):
+    for name in names:
+        for leaf in leaves(getattr(settled, name), f"{name}."):
             _declare(node, leaf)
-    return sections
+    return settled
 
 
-def _plain(parameter: Parameter) -> Any:
-    value = parameter.value
+def plain(value: Any) -> Any:
+    """A parameter's value as a tree takes it: arrays as lists."""
     return value if isinstance(value, str | bool | int | float) else list(value)
 
 

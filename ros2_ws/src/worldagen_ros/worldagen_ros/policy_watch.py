@@ -7,18 +7,17 @@ is silent, or a decision that does not end, makes worthless what the present chu
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rclpy.clock import Clock, ClockType
 
+from worldagen.homing import rows_standing
 from worldagen.types import ActionChunk
 from worldagen_ros.diagnostics import ERROR, OK
+from worldagen_ros.inputs import LOOKS_PER_PERIOD
 
 if TYPE_CHECKING:
     from worldagen_ros.policy_node import PolicyNode
 
-LOOKS_PER_PERIOD = 4  # of the cameras
 SLOWEST_DECISION_S = 1.0
-STANDING_ROWS = 6  # of a chunk that stands still; a shorter one would be refused when it comes late
 
 
 class PolicyWatch:
@@ -46,7 +45,7 @@ class PolicyWatch:
         if not why:
             return
         self._told = True
-        rows = np.tile(np.append(np.zeros(6), last.rows[-1, 6]), (STANDING_ROWS, 1))
+        rows = rows_standing(last.rows[-1, 6])
         now_ns = node.get_clock().now().nanoseconds
         self._publish(ActionChunk(now_ns, 0, last.period_s, last.convention, rows, last.adapter))
         node.diagnostics.set("watchdog", ERROR, f"told the arm to stand still: {why}")

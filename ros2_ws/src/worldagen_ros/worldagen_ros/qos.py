@@ -13,6 +13,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()  # -p qos_overrides./topic.subscription.reliability:=reliable
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+LATCHED_ALL = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 CHUNKS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 SCALES = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 HEARTBEATS = QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)

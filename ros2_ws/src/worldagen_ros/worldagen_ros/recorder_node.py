@@ -17,7 +17,6 @@ from worldagen.errors import WorldAgenError
 from worldagen_msgs.srv import StartRecording, StopRecording
 from worldagen_ros import topics
 from worldagen_ros.acquaintance import Acquaintance
-from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.diagnostics import ERROR, OK, WARN
 from worldagen_ros.managed import ManagedNode
 from worldagen_ros.recorded import contract_of_deployment, recorded_of
@@ -39,7 +38,7 @@ class RecorderNode(ManagedNode):
         super().__init__("recorder")
 
     def configure(self) -> None:
-        self.deployment = DeploymentConfig(**dict(zip(self.sections, self.read(), strict=True)))
+        self.deployment = self.read_deployment()
         self.config = self.deployment.recorder
         self.contract = contract_of_deployment(self.deployment, self.resolve_topic_name)
 

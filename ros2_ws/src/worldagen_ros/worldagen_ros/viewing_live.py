@@ -8,19 +8,18 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 
 from worldagen.config import apply_tree, leaves, nest
 from worldagen.errors import ConfigError
-from worldagen_ros import topics
+from worldagen_ros import qos, topics
 from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.params import plain
 from worldagen_ros.viewing import PREDICTIONS, TOPICS, StackView
 
 PATIENCE_S = 2.0
 SILENCE_S = 3.0
 LOOK_S = 0.5  # so often it is looked for what is not there yet
-STATIC_FRAMES = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class ViewNode(Node):
@@ -79,7 +78,7 @@ class ViewNode(Node):
             return  # it has not read its parameters yet: asked again
         try:
             for key, value in told.items():
-                self._config = apply_tree(self._config, nest(key, _plain(value)), f"parameters of node {name}")
+                self._config = apply_tree(self._config, nest(key, plain(value)), f"parameters of node {name}")
             self._view.describe(self._config)
         except ConfigError as error:
             self._view.say("viewer", str(error))
@@ -93,8 +92,4 @@ class ViewNode(Node):
             from tf2_msgs.msg import TFMessage
         except ImportError:
             return  # then nobody can say where a camera is
-        self.create_subscription(TFMessage, topics.TF_STATIC, partial(self._view.take, topics.TF_STATIC), STATIC_FRAMES)
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | bool | int | float) else list(value)
+        self.create_subscription(TFMessage, topics.TF_STATIC, partial(self._view.take, topics.TF_STATIC), qos.LATCHED_ALL)

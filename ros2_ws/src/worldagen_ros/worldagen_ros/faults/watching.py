@@ -12,20 +12,16 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 
 from worldagen_msgs.msg import ActionChunk, CommandStatus, GripperCommand, PolicyStatus, StackStatus
 from worldagen_ros import qos, topics
 from worldagen_ros.faults.judging import Command, HeardChunk, Record, Said
-from worldagen_ros.messages import decode_pose, stamp_to_ns
+from worldagen_ros.messages import COMMAND_STATES, decode_pose, stamp_to_ns
 from worldagen_ros.watching import EVERYTHING
 
-COMMAND_STATES = {getattr(CommandStatus, name): name for name in ("DISABLED", "READY", "RUNNING", "HOLD", "FAULT")}
 POLICY_STATES = {getattr(PolicyStatus, name): name for name in ("IDLE", "RUNNING", "WAITING")}
 STACK_STATES = {getattr(StackStatus, name): name for name in ("STARTING", "ACTIVE", "STOPPING", "FAILED")}
-# Late is no reason to miss a state: READY lasts for one tick, and tells that what comes next does not continue what was.
-STATES = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 REMEMBERED = 12  # commands, from which the present speed is told
 
 
@@ -43,9 +39,10 @@ class Watch(Node):
         on_pose: Any = self._on_pose  # rclpy's types know no bytes
         self.create_subscription(PoseStamped, topics.TARGET_POSE, on_pose, EVERYTHING, raw=True)
         self.create_subscription(GripperCommand, topics.GRIPPER_COMMAND, self._on_gripper, EVERYTHING)
-        self.create_subscription(CommandStatus, topics.COMMAND_STATUS, self._on_command, STATES)
-        self.create_subscription(PolicyStatus, topics.POLICY_STATUS, self._on_policy, STATES)
-        self.create_subscription(StackStatus, topics.STACK_STATUS, self._on_stack, STATES)
+        # Late is no reason to miss a state: READY lasts for one tick, and tells that what comes next continues nothing.
+        self.create_subscription(CommandStatus, topics.COMMAND_STATUS, self._on_command, qos.LATCHED_ALL)
+        self.create_subscription(PolicyStatus, topics.POLICY_STATUS, self._on_policy, qos.LATCHED_ALL)
+        self.create_subscription(StackStatus, topics.STACK_STATUS, self._on_stack, qos.LATCHED_ALL)
         self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.DIAGNOSTICS)
         self.create_subscription(ActionChunk, chunks_topic, self._on_chunk, qos.CHUNKS)
 
@@ -125,6 +122,3 @@ class Watch(Node):
         record = self._record
         if record is not None:
             getattr(record, what).append(one)
-
-
-__all__ = ["Watch"]
