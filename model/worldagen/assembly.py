@@ -103,6 +103,9 @@ class StreamWatch:
         return events
 
 
+FROZEN_S = 1.0  # so long a camera may repeat one picture while the robot moves
+
+
 class FreezeWatch:
     """Notices a camera that repeats one picture, under fresh stamps, while the robot moves.
 
@@ -110,7 +113,7 @@ class FreezeWatch:
     pictures are the same, byte for byte, for longer than longest_s, and a joint has moved by more than moved meanwhile.
     """
 
-    def __init__(self, longest_s: float = 1.0, moved: float = 0.02) -> None:
+    def __init__(self, longest_s: float = FROZEN_S, moved: float = 0.02) -> None:
         """moved: rad, or m for a joint that slides."""
         self._longest_ns, self._moved = round(longest_s * 1e9), moved
         self._first: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}  # of equal pictures: stamp, picture, joints of then

@@ -66,6 +66,3 @@ class CommandOutputs:
     def finish(self) -> None:
         """Wait until the last message has arrived: its publisher is about to be destroyed."""
         self.motion.wait_for_all_acked(Duration(seconds=LAST_WORDS_S))
-
-
-__all__ = ["KINDS", "AnyCommand", "CommandOutputs"]

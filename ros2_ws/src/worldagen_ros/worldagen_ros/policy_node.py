@@ -131,9 +131,8 @@ class PolicyNode(ManagedNode):
         self.loop.close()
 
     def cleanup(self) -> None:
-        if hasattr(self, "decider"):  # else it was refused while it was being made
-            del self.decider
-        self.__dict__.pop("loop", None)
+        for name in ("decider", "loop"):  # a node that was refused has not made them
+            self.__dict__.pop(name, None)
 
 
 def main() -> None:

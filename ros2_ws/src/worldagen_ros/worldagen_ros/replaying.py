@@ -11,10 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from worldagen.bags.reader import Bag, open_bag
-from worldagen.config import Leaf, apply_tree, leaves, nest
+from worldagen.config import apply_tree, leaves, nest
 from worldagen.errors import ConfigError, UnknownName
 from worldagen.provenance import describe_run, sha256_of
 from worldagen.replay.chart import draw_chart
@@ -22,6 +20,7 @@ from worldagen.replay.comparison import Comparison, compare
 from worldagen.replay.planning import Plan, plan_decisions
 from worldagen.replay.recorded import RecordedRun, ReplayError, read_run
 from worldagen_ros.config import DeploymentConfig, PolicyConfig
+from worldagen_ros.overrides import value_of
 from worldagen_sim.claimed_folder import write_json
 
 OFFLINE, ROS = "offline", "ros"
@@ -89,7 +88,7 @@ def config_of(bag: Bag, request: ReplayRequest) -> DeploymentConfig:
     config = DeploymentConfig()
     for key, text in bag.metadata.get("parameters", {}).items():
         if key in known:
-            config = apply_tree(config, nest(key, _value(known[key], text)), where)
+            config = apply_tree(config, nest(key, value_of(known[key], text)), where)
     recorded = config.policy
     if request.checkpoint:
         config = replace(config, policy=replace(recorded, kind="network", checkpoint=request.checkpoint))
@@ -101,7 +100,7 @@ def config_of(bag: Bag, request: ReplayRequest) -> DeploymentConfig:
     for key, text in request.settings.items():
         if key not in known:
             raise ConfigError(f"override {key}={text}: unknown key; allowed: {', '.join(known)}")
-        config = apply_tree(config, nest(key, _value(known[key], text)), f"override {key}={text}")
+        config = apply_tree(config, nest(key, value_of(known[key], text)), f"override {key}={text}")
     return config
 
 
@@ -179,15 +178,3 @@ def _report(
 
 def _source(policy: PolicyConfig) -> str:
     return policy.checkpoint or f"{policy.preset} preset, random weights of seed {policy.seed}"
-
-
-def _value(leaf: Leaf, text: str) -> Any:
-    """A text of a bag's parameters, or of the command line, in the type of its leaf; what does not fit stays as it is."""
-    if isinstance(leaf.default, str):
-        return text
-    try:
-        if isinstance(leaf.default, float):
-            return float(text)
-        return yaml.safe_load(text.replace("(", "[").replace(")", "]"))
-    except (ValueError, yaml.YAMLError):
-        return text

@@ -1,15 +1,13 @@
 """A recorded bag as a StackView takes it: the topics that are shown, in the order in which they were heard."""
 
 from collections.abc import Callable
-from typing import Any
-
-import yaml
 
 from worldagen.bags.reader import Bag
-from worldagen.config import Leaf, apply_tree, leaves, nest
+from worldagen.config import apply_tree, leaves, nest
 from worldagen.errors import BagError
 from worldagen_ros import topics
 from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.overrides import value_of
 from worldagen_ros.viewing import TOPICS, StackView
 
 COMPRESSED = "/compressed"
@@ -49,20 +47,8 @@ def config_of(bag: Bag) -> DeploymentConfig:
     config = DeploymentConfig()
     for key, text in bag.metadata.get("parameters", {}).items():
         if key in known:
-            config = apply_tree(config, nest(key, _value(known[key], text)), f"{bag.folder}: its parameters")
+            config = apply_tree(config, nest(key, value_of(known[key], text)), f"{bag.folder}: its parameters")
     return config
-
-
-def _value(leaf: Leaf, text: str) -> Any:
-    """A text in the type of its leaf; what does not fit stays as it is, and is refused with its reason."""
-    if isinstance(leaf.default, str):
-        return text
-    try:
-        if isinstance(leaf.default, float):
-            return float(text)
-        return yaml.safe_load(text.replace("(", "[").replace(")", "]"))
-    except (ValueError, yaml.YAMLError):
-        return text
 
 
 def _prefix(bag: Bag) -> str:

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from worldagen.assembly import FROZEN_S
 from worldagen.bags.disk import MIB, free_bytes
 from worldagen.conventions import find_convention
 from worldagen.errors import UnknownName
@@ -24,7 +25,7 @@ from worldagen_ros.config import DeploymentConfig, load_deployment
 from worldagen_ros.faults.injecting import Rig, RigError, open_rig
 from worldagen_ros.faults.judging import FAULT, GONE, RUNNING, Record, Verdict, judge
 from worldagen_ros.faults.table import BROKEN, MANAGED, SEEING, SHARED, TABLE, Fault
-from worldagen_ros.inputs import PERIODS_OF_SILENCE
+from worldagen_ros.inputs import LOOKS_PER_PERIOD, PERIODS_OF_SILENCE
 
 EARLIEST_S, LATEST_S = 0.05, 0.6  # of the injection, after the arm is seen to move
 REACTION_S = 4.0  # so long the expected state may take, besides what is waited for on purpose
@@ -77,7 +78,7 @@ def deployment(name: str, overrides: dict[str, str], folder: Path) -> Deployment
 def waits(config: DeploymentConfig) -> dict[str, float]:
     """What the code waits for on purpose, s, by the names in the table."""
     row_s = find_convention(config.robot.convention).period_s
-    silence_s = PERIODS_OF_SILENCE * config.cameras.period_s + config.cameras.period_s / 4
+    silence_s = PERIODS_OF_SILENCE * config.cameras.period_s + config.cameras.period_s / LOOKS_PER_PERIOD
     rows_s = (NETWORK_ROWS if config.policy.kind == "network" else config.policy.rows) * row_s  # of a whole chunk
     return {
         "": 0.0,
@@ -85,7 +86,7 @@ def waits(config: DeploymentConfig) -> dict[str, float]:
         "silence": silence_s,  # the last picture may have come just then; then a chunk that stands is sent
         "rows": rows_s,
         "pairing": silence_s + rows_s,
-        "frozen": 1.0 + silence_s,
+        "frozen": FROZEN_S + silence_s,
         "decision": rows_s,  # until the next chunk comes
         "deadman": config.command.deadman_timeout_s,
         "button": 0.05,  # until it is said again
@@ -259,6 +260,3 @@ def broken_checkpoint(folder: Path) -> Path:
                 weight.fill_(float("nan"))
         save_checkpoint(place, policy.network, policy.conventions, "every number is NaN, on purpose")
     return place
-
-
-__all__ = ["Campaign", "Trial", "chosen", "deployment", "judged", "take", "waits"]

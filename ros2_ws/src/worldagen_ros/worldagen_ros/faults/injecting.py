@@ -386,6 +386,3 @@ def open_rig(config: DeploymentConfig, folder: Path, domain: int, seed: int) -> 
             stack.stop()
             rig.close()
             rclpy.try_shutdown()
-
-
-__all__ = ["Rig", "RigError", "open_rig"]

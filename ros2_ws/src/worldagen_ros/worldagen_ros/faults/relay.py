@@ -255,5 +255,3 @@ CHANGES: dict[str, dict[str, Change]] = {
     "deadman": {"released": _released},
     "instruction": {"no words": _no_words},
 }
-
-__all__ = ["CHANGES", "WAYS", "Channel", "Relay", "channels", "remappings"]
