@@ -16,13 +16,12 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from worldagen.errors import WorldAgenError
-from worldagen.markers import Arm, Drawing, draw_bounds
-from worldagen.scenery import Scenery
+from worldagen.markers import Drawing
 from worldagen_msgs.msg import ActionChunk
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.diagnostics import OK, WARN
 from worldagen_ros.managed import ManagedNode
-from worldagen_ros.robots import kinematics_of
+from worldagen_ros.robots import scenery_of
 from worldagen_ros.runtime import run_node
 
 PERIOD_S = 0.2
@@ -40,13 +39,11 @@ class MarkersNode(ManagedNode):
         super().__init__("markers")
 
     def configure(self) -> None:
-        self.robot, command, explore = self.read()
-        self.kinematics = kinematics_of(self.robot)
-        self.arm = Arm(self.robot.urdf, self.robot.tool_frame, self.robot.base_pose)
-        self.bounds = draw_bounds(command.limits, explore.envelope if explore.enabled else None)
+        self.described = self.robot, *_ = self.read()
+        scenery_of(*self.described)  # refuses now what cannot be drawn
 
     def activate(self) -> None:
-        self.scenery = Scenery(self.kinematics, self.arm, self.bounds, self.robot.frame_id)
+        self.scenery = scenery_of(*self.described)  # anew: what was drawn before is no longer so
         self.publisher = self.create_publisher(MarkerArray, topics.MARKERS, NEWEST)
         self.listen(JointState, topics.JOINT_STATES, self.scenery.joints, qos.states())
         self.listen(ActionChunk, topics.ACTION_CHUNK, self.scenery.chunk, qos.CHUNKS)

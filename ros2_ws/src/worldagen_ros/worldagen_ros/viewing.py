@@ -19,12 +19,12 @@ from std_msgs.msg import Float64, String
 from worldagen.decoding import decode_chunk, decode_gripper, decode_joints, decode_picture, decode_pose, numbers, stamp_to_ns
 from worldagen.errors import WorldAgenError
 from worldagen.markers import AXES as AXIS_COLOURS
-from worldagen.markers import Arm, Drawing, draw_bounds
+from worldagen.markers import Drawing
 from worldagen.scenery import Scenery
 from worldagen_msgs.msg import ActionChunk, CommandStatus, GripperCommand, PolicyStatus, Surprise, TaskState
 from worldagen_ros import qos, topics
 from worldagen_ros.config import DeploymentConfig
-from worldagen_ros.robots import kinematics_of
+from worldagen_ros.robots import scenery_of
 
 TIMELINE = "stamp"
 INFO, WARN, ERROR = "INFO", "WARN", "ERROR"
@@ -65,11 +65,9 @@ class StackView:
 
     def describe(self, config: DeploymentConfig) -> None:
         """What is known of the robot and its bounds; without it nothing stands in space. Raises ConfigError."""
-        robot = config.robot
-        bounds = draw_bounds(config.command.limits, config.explore.envelope if config.explore.enabled else None)
-        arm = Arm(robot.urdf, robot.tool_frame, robot.base_pose)
-        self._scenery, self._frame_id = Scenery(kinematics_of(robot), arm, bounds, robot.frame_id), robot.frame_id
-        for bound in bounds:
+        self._scenery = scenery_of(config.robot, config.command, config.explore)
+        self._frame_id = config.robot.frame_id
+        for bound in self._scenery.bounds:
             self._recording.log(f"world/{bound.name}", _lines(bound), static=True)
             words = rr.Points3D(bound.points[-1:], labels=bound.label, colors=bound.colours[-1:], radii=0.001)
             self._recording.log(f"world/{bound.name}/label", words, static=True)
