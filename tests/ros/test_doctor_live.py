@@ -12,9 +12,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from worldagen.doctor.findings import Finding, Level
-from worldagen_ros import doctor_live, messages, qos, topics
+from worldagen_ros import doctor_listening, doctor_live, messages, qos, topics
 from worldagen_ros.config import CamerasConfig, DeploymentConfig, RobotConfig, TimingConfig
-from worldagen_ros.doctor_live import Heard, Listener
+from worldagen_ros.doctor_listening import Heard, Listener
 from worldagen_ros.images import encode_image
 from worldagen_ros.recorded import contract_of_deployment
 from worldagen_ros.robots import kinematics_of
@@ -53,7 +53,7 @@ def test_a_robot_is_heard_as_it_is(start_ros):
     assert picture.level is Level.OK and "64x48 rgb8" in picture.found and CAMERA in picture.found
     assert names.level is Level.OK and "as in the URDF" in names.found
     assert found["clock in use"][0].level is Level.OK
-    assert found[f"{CAMERA}{doctor_live.INFO}"][0].level is Level.WARN  # this robot does not tell of its cameras
+    assert found[f"{CAMERA}{doctor_listening.INFO}"][0].level is Level.WARN  # this robot does not tell of its cameras
     assert {f"{CAMERA} rate", f"{WRIST} rate", f"{WRIST} skew", "joint_states stamps", "clock offset"} <= found.keys()
 
 
@@ -106,7 +106,7 @@ def test_it_listens_with_a_context_of_its_own_and_measures_what_bags_will_take(s
     graph = start_ros()
     graph.add(FakeRobot())
     results = []
-    thread = threading.Thread(target=lambda: results.append(doctor_live.listen(REALTIME, "", 0.3)))
+    thread = threading.Thread(target=lambda: results.append(doctor_listening.listen(REALTIME, "", 0.3)))
     thread.start()
     graph.wait(lambda: results, "the end of listening", patience_s=40)
     thread.join()
@@ -129,7 +129,7 @@ def make(role: str = CAMERA, count: int = 30, age_ns: int = 10_000_000, **more) 
     heard.received_ns = [stamp + age_ns for stamp in stamps]
     heard.sent_ns = [stamp + age_ns - 300_000 for stamp in stamps]
     heard.formats, heard.frames = Counter({"64x48 rgb8": count}), Counter({f"{role}_frame": count})
-    heard.publishers = [doctor_live.Endpoint("/driver", heard.type, qos.images_in())]
+    heard.publishers = [doctor_listening.Endpoint("/driver", heard.type, qos.images_in())]
     for name, value in more.items():
         setattr(heard, name, value)
     return heard
@@ -196,7 +196,7 @@ def test_a_topic_that_is_missing_names_what_may_be_meant():
     assert elsewhere.level is Level.FAIL and "-r /camera/color/image_raw:=/static_camera/image_raw" in elsewhere.remedy
     compressed = {f"{missing.name}/compressed": ["sensor_msgs/msg/CompressedImage"]}
     assert "cameras.transport to compressed" in presence(missing, compressed).remedy
-    other_type = make(publishers=[doctor_live.Endpoint("/driver", "std_msgs/msg/String", qos.images_in())])
+    other_type = make(publishers=[doctor_listening.Endpoint("/driver", "std_msgs/msg/String", qos.images_in())])
     assert "std_msgs/msg/String" in presence(other_type, {}).found
 
 
@@ -215,7 +215,7 @@ def test_a_camera_info_fits_its_picture():
 
     def told(**fields) -> Level:
         info = CameraInfo(**{"width": 64, "height": 48, "header": messages.header(NOW_NS, "lens"), **fields})
-        return doctor_live.check_camera_info(make(f"{CAMERA}{doctor_live.INFO}", last=info), camera).level
+        return doctor_live.check_camera_info(make(f"{CAMERA}{doctor_listening.INFO}", last=info), camera).level
 
     calibrated = [60.0, 0.0, 32.0, 0.0, 60.0, 24.0, 0.0, 0.0, 1.0]
     assert told(k=calibrated) is Level.OK

@@ -231,11 +231,11 @@ def _live(args: argparse.Namespace, config: Any, kinematics: Any) -> "tuple[list
     measured: list[Any] = []
 
     def listen() -> "list[Finding]":
-        from worldagen_ros import doctor_live
+        from worldagen_ros import doctor_listening, doctor_live
         from worldagen_ros.stack import stack_environment
 
         os.environ.update(stack_environment(os.environ))
-        listener, graph, clocks = doctor_live.listen(config, args.namespace, args.live)
+        listener, graph, clocks = doctor_listening.listen(config, args.namespace, args.live)
         measured.append(doctor_live.measured_bag_rate(listener.heard, config))
         return list(doctor_live.examine(listener.heard, listener.contract, graph, clocks, config, kinematics))
 
