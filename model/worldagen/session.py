@@ -98,7 +98,9 @@ class NetworkPolicy:
         chosen = self._choose(observation, earlier)
         with torch.inference_mode():
             seen = self._pictures_of(chosen)
+            preprocessed_s = time.perf_counter()
             frames = self._encode(chosen, seen)
+            encoded_s = time.perf_counter()
             numbers, memory = self._decide(frames)
             if self._disturbance is not None:
                 numbers = self._as_executed(self._disturbance.applied(numbers, self._step))
@@ -114,6 +116,8 @@ class NetworkPolicy:
             rows=decode_actions(self.conventions.actions, numbers, observation.state[3:6]),
             adapter=self.adapter,
             inference_s=time.perf_counter() - started_s,
+            preprocess_s=preprocessed_s - started_s,
+            encode_s=encoded_s - preprocessed_s,
         )
         # Nothing above has changed the history, and nothing below can fail.
         self._frames.append(frames)

@@ -62,6 +62,9 @@ class ActionChunk:
     adapter: identifier of the active adapter, "" for the base.
     rows: (M, 7) float64; translation in metres and rotation vector in radians, both relative to the commanded pose and
         along the axes of the base frame, then gripper opening (0 closed .. 1 open).
+    inference_s: from the complete observation to the finished chunk. preprocess_s, encode_s: parts of it, in the order in which
+        they come: pictures become the network's numbers, then tokens; what is left is the backbone's. 0 where there is no such
+        part.
     clean_rows: (M, 7) or None; of a demonstrator whose rows are disturbed on purpose: what it would have done undisturbed.
     """
 
@@ -73,6 +76,8 @@ class ActionChunk:
     adapter: str = ""
     inference_s: float = field(default=0.0)
     clean_rows: np.ndarray | None = None
+    preprocess_s: float = field(default=0.0)
+    encode_s: float = field(default=0.0)
 
     def __post_init__(self) -> None:
         rows = np.asarray(self.rows, dtype=np.float64)

@@ -34,6 +34,12 @@ def test_a_chunk_answers_its_observation_in_si_units():
     assert set(chunk.rows[:, 6]) <= {0.0, 1.0}
 
 
+def test_a_chunk_says_how_long_its_parts_took():
+    chunk = new_policy().act(random_observations(1)[0])
+    assert chunk.preprocess_s > 0.0 and chunk.encode_s > 0.0
+    assert chunk.preprocess_s + chunk.encode_s < chunk.inference_s
+
+
 def test_reset_forgets_the_history():
     policy, seen = new_policy(), random_observations(4)
     first = [policy.act(observation).rows for observation in seen]
