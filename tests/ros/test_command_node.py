@@ -131,6 +131,16 @@ def test_a_chunk_with_a_bad_number_is_refused_and_the_arm_holds(make_scene, pois
     assert np.isfinite(controller.positions()).all()
 
 
+def test_the_hold_after_a_refused_chunk_is_told_at_once_and_not_with_the_next_regular_status(make_scene, monkeypatch):
+    monkeypatch.setattr("worldagen_ros.live_command.STATUS_PERIOD_S", 3600.0)
+    graph, _, _, controller = make_scene()
+    controller.send(rows(300))
+    graph.wait(lambda: controller.state == CommandStatus.RUNNING, "motion")
+    controller.send(rows(5), frame_id="camera")
+    graph.wait(lambda: controller.state == CommandStatus.HOLD, "the hold")
+    assert "a chunk was refused" in controller.reason
+
+
 def test_a_chunk_in_another_frame_is_refused(make_scene):
     graph, _, _, controller = make_scene()
     controller.send(rows(5), frame_id="camera")

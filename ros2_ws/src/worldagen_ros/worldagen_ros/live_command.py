@@ -63,7 +63,7 @@ class LivePace:
         self.different, self.different_s = np.empty(0), time.monotonic()  # joint positions that were other than before
         self.newest: LiveCommand | None = None
         self.ticked_ns = 0
-        self.told_s = 0.0
+        self.told_s, self.told = 0.0, (LiveState.DISABLED, "")
         node.create_subscription(Bool, topics.DEADMAN, self.on_deadman, qos.states())
         for quality in (qos.SCALES, qos.LATCHED):
             node.create_subscription(Bool, topics.DEADMAN_REQUIRED, lambda msg: self.deadman.require(msg.data), quality)
@@ -149,7 +149,6 @@ class LivePace:
         self.ticks += 1
         self.missed += self.ticked_ns > 0 and steady_ns - self.ticked_ns > 1.5e9 * self.period_s
         self.ticked_ns = steady_ns
-        state, reason = self.commander.state, self.commander.reason
         command = self.commander.tick(
             now_ns,
             steady_ns,
@@ -160,6 +159,8 @@ class LivePace:
         )
         if command is not None:
             self.send(command, now_ns)
+        # Compared with what was told, not with how the tick began: a chunk that is refused changes the state between two ticks.
+        state, reason = self.told
         changed = self.commander.state is not state or (self.commander.reason != reason and state is not LiveState.RUNNING)
         if changed or time.monotonic() - self.told_s > STATUS_PERIOD_S:
             self.tell()
@@ -188,7 +189,7 @@ class LivePace:
             status.rate = measured.rate_hz
             status.jitter_p50, status.jitter_p99 = measured.p50_s, measured.p99_s
             status.jitter_max = measured.max_s
-        self.told_s = time.monotonic()
+        self.told_s, self.told = time.monotonic(), (commander.state, commander.reason)
         self.node.tell(status, self.node.get_clock().now().nanoseconds)
 
     def finish(self) -> None:
