@@ -7,7 +7,7 @@ import pytest
 from torchvision.transforms import v2
 
 from worldagen.policy_conventions import PRESET_CONVENTIONS
-from worldagen.preprocess import StateScaling, restore_image, scale_image, scale_pose
+from worldagen.preprocess import StateScaling, restore_image, scale_image, scale_images, scale_pose, square_image
 
 CLIP = PRESET_CONVENTIONS["calvin"].image
 
@@ -26,6 +26,16 @@ def test_images_equal_the_clip_transform(shape):
     pixels = published(image).numpy() / 255.0
     expected = (pixels - np.array(CLIP.mean)[:, None, None]) / np.array(CLIP.std)[:, None, None]
     np.testing.assert_allclose(scale_image(CLIP, image, 224), expected, atol=1e-5)
+
+
+def test_numbers_are_to_the_bit_those_of_arithmetic_on_whole_pictures():
+    images = [np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8) for seed in range(2)]
+    images.append(np.arange(3 * 256, dtype=np.uint8).reshape(16, 16, 3))  # every level, not scaled
+    mean, std = np.float32(CLIP.mean), np.float32(CLIP.std)
+    squares = np.stack([square_image(CLIP, image, 16) for image in images]).astype(np.float32)
+    expected = ((squares / 255.0 - mean) / std).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(scale_images(CLIP, images, 16), expected)
+    np.testing.assert_array_equal(scale_image(CLIP, images[1], 16), expected[1])
 
 
 @pytest.mark.parametrize("flip_rows", [False, True])
