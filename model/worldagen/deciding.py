@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -94,6 +94,15 @@ class Foreseen:
     pictures: Mapping[str, np.ndarray]
 
 
+class _Done(NamedTuple):
+    """A decision, the run it belongs to, and the system time at which the worker began and ended it, ns."""
+
+    run: int
+    chunk: ActionChunk
+    begun_ns: int
+    decided_ns: int
+
+
 class DecisionLoop:
     """All methods belong to one thread but `on_done`, which the worker calls when `collect` has something to fetch."""
 
@@ -117,8 +126,9 @@ class DecisionLoop:
         self._disturbance: Disturbance | None = None
         self._run = 0  # counts starts and stops
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decide")
-        self._job: Future[tuple[int, ActionChunk]] | None = None
+        self._job: Future[_Done] | None = None
         self._asked_s = 0.0  # monotonic; when it was begun
+        self.begun_ns = self.decided_ns = 0  # system time: of the chunk collected last
 
     @property
     def deciding_s(self) -> float:
@@ -163,9 +173,10 @@ class DecisionLoop:
         if self._job is None or not self._job.done():
             return None
         job, self._job = self._job, None
-        run, chunk = job.result()
+        run, chunk, begun_ns, decided_ns = job.result()
         if run != self._run:
             return None
+        self.begun_ns, self.decided_ns = begun_ns, decided_ns
         self._worker.submit(self.decider.prepare)
         if self._foresees():
             self._foreseeing = self._worker.submit(self._foresee, chunk)
@@ -199,10 +210,11 @@ class DecisionLoop:
         """Wait for the decision under way and end the worker."""
         self._worker.shutdown()
 
-    def _decide(self, samples: SampleSet, run: int, fresh: tuple[str, Disturbance | None] | None) -> tuple[int, ActionChunk]:
+    def _decide(self, samples: SampleSet, run: int, fresh: tuple[str, Disturbance | None] | None) -> _Done:
+        begun_ns = time.time_ns()
         if fresh is not None:
             self.decider.reset(*fresh)
-        return run, self.decider.decide(samples)
+        return _Done(run, self.decider.decide(samples), begun_ns, time.time_ns())
 
     def _foresee(self, chunk: ActionChunk) -> Foreseen | None:
         pictures = self.decider.predict()

@@ -70,6 +70,16 @@ def test_a_silent_stream_is_lost_once_and_found_once():
     assert watch.heard("b", 0.6) is None and watch.lost == frozenset()
 
 
+def test_the_next_look_is_due_when_a_stream_can_be_silent():
+    watch = StreamWatch(("a", "b"), max_age_s=0.1, now_s=0.0)
+    watch.heard("a", 0.05)
+    assert watch.next_s == pytest.approx(0.1)
+    watch.check(0.12)  # b is lost
+    assert watch.next_s == pytest.approx(0.15)
+    watch.check(0.2)
+    assert watch.next_s == float("inf")
+
+
 def test_streams_that_are_silent_together_only_wait():
     watch = StreamWatch(("a", "b"), max_age_s=0.1, now_s=0.0, together=True)
     assert watch.check(100.0) == []
@@ -91,6 +101,15 @@ def test_the_same_picture_for_longer_than_a_second_is_frozen_while_the_robot_mov
     assert frozen_after(1.5, moves=0.1) == pytest.approx(1.5)
     assert frozen_after(0.9, moves=0.1) == 0.0
     assert frozen_after(1.5, moves=0.1, changes=True) == 0.0
+
+
+@pytest.mark.parametrize("row", [0, 1, 31])
+def test_pictures_that_differ_in_one_row_only_are_not_the_same(row):
+    watch, pictures = FreezeWatch(longest_s=1.0, moved=0.02), np.zeros((2, 32, 2, 3), np.uint8)
+    pictures[1, row] = 1
+    for step in range(20):
+        watch.joints(np.array([step * 0.1]))
+        assert watch.picture("static", step * 100 * MS, pictures[step % 2]) == 0.0
 
 
 def test_a_robot_that_stands_may_be_shown_the_same_picture_for_ever():

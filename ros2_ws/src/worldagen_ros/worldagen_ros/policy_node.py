@@ -51,7 +51,9 @@ class PolicyNode(ManagedNode):
         self.chunks = ChunkOutputs(self, self.robot.frame_id, self.config.kind == "demonstrator")
         self.predictions = PredictionOutputs(self)
         self.status = self.create_publisher(PolicyStatus, topics.POLICY_STATUS, qos.LATCHED)
-        self.inputs = Inputs(self, self.loop.decider.streams, self.cameras, self.timing, self.diagnostics, self.on_sample)
+        self.inputs = Inputs(
+            self, self.loop.decider.streams, self.cameras, self.timing, self.diagnostics, self.on_sample, self.on_look
+        )
         self.execute = ExecuteServer(self, self.start, self.stop, lambda: self.loop.decisions)
         self.adapters = AdapterServices(self, self.loop, self.robot.frame_id, lambda _: self.report())
         self.create_service(ResetPolicy, topics.RESET_POLICY, self.on_reset)
@@ -81,6 +83,10 @@ class PolicyNode(ManagedNode):
         due = Due.WAIT if samples is None else self.loop.offer(samples)
         if due is Due.REPEAT and repeat and self.timing.mode == "lockstep" and self.loop.last:
             self.chunks.publish(self.loop.last)
+
+    def on_look(self) -> None:
+        if self.watch is not None:
+            self.watch.look()
 
     def on_decided(self) -> None:
         try:

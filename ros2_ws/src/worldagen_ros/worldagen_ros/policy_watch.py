@@ -7,12 +7,9 @@ is silent, or a decision that does not end, makes worthless what the present chu
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rclpy.clock import Clock, ClockType
-
 from worldagen.homing import rows_standing
 from worldagen.types import ActionChunk
 from worldagen_ros.diagnostics import ERROR, OK
-from worldagen_ros.inputs import LOOKS_PER_PERIOD
 
 if TYPE_CHECKING:
     from worldagen_ros.policy_node import PolicyNode
@@ -21,13 +18,11 @@ SLOWEST_DECISION_S = 1.0
 
 
 class PolicyWatch:
-    """In real time only: in lockstep the simulator waits for as long as it takes."""
+    """In real time only: in lockstep the simulator waits for as long as it takes. It looks whenever the inputs do."""
 
     def __init__(self, node: "PolicyNode", publish: Callable[[ActionChunk], None]) -> None:
         self._node, self._publish = node, publish
         self._told = False
-        look_s = node.cameras.period_s / LOOKS_PER_PERIOD
-        node.create_timer(look_s, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def decided(self) -> None:
         """A chunk was sent."""
@@ -35,7 +30,8 @@ class PolicyWatch:
             self._node.diagnostics.set("watchdog", OK, "deciding again")
         self._told = False
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Is there a reason to stand still?"""
         node, last = self._node, self._node.loop.last
         if self._told or last is None or not node.loop.instruction:
             return
