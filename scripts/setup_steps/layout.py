@@ -17,6 +17,7 @@ class Layout:
     root: Path  # the checkout
     venv: Path
     distribution: str = ""  # "jazzy", or empty when ROS comes from wheels
+    jetson: bool = False  # torch and TensorRT are the system's too (jetson.py)
     base_python: str = sys.executable  # the interpreter that the environment is made from
     python_version: tuple[int, int] = sys.version_info[:2]
 
@@ -48,9 +49,13 @@ class Layout:
 
     @property
     def constraints(self) -> Path:
-        if self.distribution:
-            return self.root / "requirements" / "constraints-distribution.txt"
-        return self.root / "constraints.txt"
+        if self.jetson:
+            return self.state / "constraints-jetson.txt"  # written here, for this machine's torch
+        return self.distribution_constraints if self.distribution else self.root / "constraints.txt"
+
+    @property
+    def distribution_constraints(self) -> Path:
+        return self.root / "requirements" / "constraints-distribution.txt"
 
 
 def read_layout(root: Path, environ: Mapping[str, str]) -> Layout:

@@ -22,7 +22,9 @@ FROM_SOURCE = ("empy",)
 
 def extras(layout: Layout) -> list[str]:
     """Which optional groups of pyproject.toml this machine needs."""
-    common = ["sim", "video", "data", "view", "dev"]
+    common = ["sim", "video", "data", "view"]
+    if not layout.jetson:  # a robot is no place to develop on, and shellcheck has no wheel for Arm
+        common.append("dev")
     if not layout.distribution:
         return [*common, "ros-wheels", "build"]
     return common if distribution_builds() else [*common, "build"]

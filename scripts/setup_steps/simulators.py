@@ -76,7 +76,7 @@ class InstallSimulator(InstallPackages):
     name = "simulator"
 
     def __init__(self, layout: Layout, environ: Mapping[str, str], simulator: Simulator) -> None:
-        theirs = replace(layout, venv=folder_of(layout.venv, simulator.name), distribution="")
+        theirs = replace(layout, venv=folder_of(layout.venv, simulator.name), distribution="", jetson=False)
         alone = {key: value for key, value in environ.items() if key != "PYTHONPATH"}  # a distribution's modules are not its
         super().__init__(theirs, alone)
         self.name, self.simulator = simulator.name, simulator

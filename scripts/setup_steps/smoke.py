@@ -34,9 +34,10 @@ class SmokeTest:
     def work(self, progress: Progress) -> None:
         enter = f'. "{self.layout.root}/scripts/activate" && exec python "$@"'
         ours = workspace.packages(self.layout.workspace / "src")
+        kind = ["--jetson"] if self.layout.jetson else []
         started = time.monotonic()
         status = run(
-            ["bash", "-c", enter, "smoke", str(PROGRAM), *ours],
+            ["bash", "-c", enter, "smoke", str(PROGRAM), *kind, *ours],
             self.log,
             self.environ,
             cwd=self.layout.root,
