@@ -38,7 +38,7 @@ from worldagen.network.heads import join_patches
 from worldagen.network.layout import CONTEXT_GROUPS, Group
 from worldagen.network.worldagen import WindowMemory, WorldAgen
 from worldagen.policy_conventions import PolicyConventions, find_preset_conventions, state_numbers
-from worldagen.preprocess import restore_image, scale_image
+from worldagen.preprocess import restore_image, scale_images
 from worldagen.types import ActionChunk, Observation
 
 TEXTS_KEPT = 64  # instructions whose tokens are kept
@@ -257,8 +257,8 @@ class NetworkPolicy:
         """n observations -> what the network sees of them: static and wrist pictures, (n, 3, H, H) normalised."""
         scaling, sizes = self.conventions.image, self.network.config.vision
         return (
-            self._tensor([scale_image(scaling, seen.static_image, sizes.static_size) for seen in observations]),
-            self._tensor([scale_image(scaling, seen.wrist_image, sizes.wrist_size) for seen in observations]),
+            self._tensor(scale_images(scaling, [seen.static_image for seen in observations], sizes.static_size)),
+            self._tensor(scale_images(scaling, [seen.wrist_image for seen in observations], sizes.wrist_size)),
         )
 
     def _encode(

@@ -1,5 +1,6 @@
 """Pictures and poses become the numbers a checkpoint was trained on, and painted pictures come back."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +37,16 @@ def test_numbers_are_to_the_bit_those_of_arithmetic_on_whole_pictures():
     expected = ((squares / 255.0 - mean) / std).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(scale_images(CLIP, images, 16), expected)
     np.testing.assert_array_equal(scale_image(CLIP, images[1], 16), expected[1])
+
+
+def test_scaling_a_picture_allocates_its_numbers_and_no_floats_besides():
+    image, side = np.zeros((480, 640, 3), np.uint8), 224
+    scale_image(CLIP, image, side)
+    tracemalloc.start()
+    numbers = scale_image(CLIP, image, side)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < numbers.nbytes + 3 * numbers.size  # bytes: the scaled picture while PIL hands it over
 
 
 @pytest.mark.parametrize("flip_rows", [False, True])
