@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from worldagen.errors import BadChunk, BadCommand, BadObservation
+from worldagen.latency import Trace
 from worldagen.pictures import decode_file, decode_pixels
 from worldagen.poses import Pose
 from worldagen.types import ROW_LENGTH, ActionChunk
@@ -54,6 +55,23 @@ def decode_chunk(msg: Any, frame_id: str) -> ActionChunk:
         adapter=msg.adapter_id,
         rows=np.array(rows, dtype=np.float64).reshape(-1, ROW_LENGTH),
         inference_s=msg.inference_time,
+    )
+
+
+def decode_trace(msg: Any) -> Trace:
+    """LatencyTrace -> ours."""
+    return Trace(
+        sequence=msg.sequence,
+        captured_ns=stamp_to_ns(msg.header.stamp),
+        received_ns=stamp_to_ns(msg.received),
+        decoded_ns=stamp_to_ns(msg.decoded),
+        begun_ns=stamp_to_ns(msg.begun),
+        preprocessed_ns=stamp_to_ns(msg.preprocessed),
+        encoded_ns=stamp_to_ns(msg.encoded),
+        decided_ns=stamp_to_ns(msg.decided),
+        published_ns=stamp_to_ns(msg.published),
+        arrived_ns=stamp_to_ns(msg.arrived),
+        commanded_ns=stamp_to_ns(msg.commanded),
     )
 
 

@@ -52,6 +52,7 @@ setup(
             "execute = worldagen_ros.commands.execute",
             "explore = worldagen_ros.commands.explore",
             "faults = worldagen_ros.commands.faults",
+            "latency = worldagen_ros.commands.latency",
             "parameters = worldagen_ros.commands.parameters",
             "record = worldagen_ros.commands.record",
             "replay = worldagen_ros.commands.replay",

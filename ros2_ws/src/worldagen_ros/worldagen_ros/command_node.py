@@ -13,6 +13,7 @@ from worldagen.poses import Pose
 from worldagen_msgs.msg import ActionChunk, CommandStatus
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.diagnostics import ERROR, OK, WARN
+from worldagen_ros.latency_watch import LatencyWatch
 from worldagen_ros.live_command import LivePace
 from worldagen_ros.lockstep_command import LockstepPace
 from worldagen_ros.managed import ManagedNode
@@ -44,6 +45,7 @@ class CommandNode(ManagedNode):
     def activate(self) -> None:
         self.told = CommandStatus()
         self.status = self.create_publisher(CommandStatus, topics.COMMAND_STATUS, qos.LATCHED)
+        self.latency = LatencyWatch(self, self.timing.mode == "realtime")
         self.pace: LockstepPace | LivePace = PACES[self.timing.mode](self)
         self.create_subscription(
             JointState, topics.JOINT_STATES, self.on_joints, qos.states(), qos_overriding_options=qos.OVERRIDABLE
@@ -75,6 +77,7 @@ class CommandNode(ManagedNode):
 
     def refused(self, error: WorldAgenError) -> None:
         """A chunk was refused; the pace holds."""
+        self.latency.dropped()
         self.get_logger().warning(f"refused a chunk, holding: {error}", throttle_duration_sec=5.0)
         self.diagnostics.set("chunks", ERROR, f"refused, holding: {error}")
 

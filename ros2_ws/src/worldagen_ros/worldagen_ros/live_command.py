@@ -88,6 +88,7 @@ class LivePace:
 
     def on_chunk(self, msg: ActionChunk) -> None:
         node = self.node
+        node.latency.arrived()
         try:
             chunk = messages.decode_chunk(msg, node.robot.frame_id)
         except BadChunk as error:
@@ -99,6 +100,8 @@ class LivePace:
         except BadChunk as error:
             node.refused(error)
             return
+        if not why_not:
+            node.latency.taken(msg)
         node.diagnostics.set("chunks", OK, why_not or f"chunk {msg.sequence} taken up")
 
     def on_bad_state(self) -> None:
@@ -159,6 +162,10 @@ class LivePace:
         )
         if command is not None:
             self.send(command, now_ns)
+        if self.commander.state is not LiveState.RUNNING:
+            self.node.latency.dropped()
+        elif command is not None and not command.seated:
+            self.node.latency.commanded()
         # Compared with what was told, not with how the tick began: a chunk that is refused changes the state between two ticks.
         state, reason = self.told
         changed = self.commander.state is not state or (self.commander.reason != reason and state is not LiveState.RUNNING)

@@ -41,6 +41,7 @@ class LockstepPace:
 
     def on_chunk(self, msg: ActionChunk) -> None:
         self.newest = msg
+        self.node.latency.arrived()
         self.answers.offer(stamp_to_ns(msg.header.stamp), len(msg.rows))
         self.answer()
 
@@ -78,6 +79,7 @@ class LockstepPace:
         """Offer a chunk to the Commander; a refused one makes the arm hold, and says so."""
         try:
             self.commander.offer(messages.decode_chunk(msg, self.node.robot.frame_id), now_ns)
+            self.node.latency.taken(msg)
             self.node.diagnostics.set("chunks", OK, f"chunk {msg.sequence} taken up")
         except BadChunk as error:
             self.commander.refuse_plan()
@@ -85,6 +87,7 @@ class LockstepPace:
 
     def send(self, command: Command, stamp_ns: int) -> None:
         self.outputs.send(command, stamp_ns, self.joints, self.commander.period_s or None)
+        self.node.latency.commanded()
         self.sent = command
         self.tell(self.commander.state.value)
 

@@ -14,14 +14,24 @@ from worldagen.decoding import decode_chunk as decode_chunk
 from worldagen.decoding import decode_gripper as decode_gripper
 from worldagen.decoding import decode_joints as decode_joints
 from worldagen.decoding import decode_pose as decode_pose
+from worldagen.decoding import decode_trace as decode_trace
 from worldagen.decoding import numbers
 from worldagen.decoding import stamp_to_ns as stamp_to_ns
 from worldagen.errors import BadCommand, BadObservation
+from worldagen.latency import Trace
 from worldagen.poses import Pose
 from worldagen.surprise import Reading
 from worldagen.types import ActionChunk
 from worldagen_msgs.msg import ActionChunk as ActionChunkMsg
-from worldagen_msgs.msg import CommandStatus, EndEffectorAction, GripperCommand, PolicyStatus, Surprise, TaskState
+from worldagen_msgs.msg import (
+    CommandStatus,
+    EndEffectorAction,
+    GripperCommand,
+    LatencyTrace,
+    PolicyStatus,
+    Surprise,
+    TaskState,
+)
 from worldagen_sim.environment import Camera
 from worldagen_sim.episode import Episodes
 
@@ -58,6 +68,14 @@ def encode_chunk(chunk: ActionChunk, frame_id: str) -> ActionChunkMsg:
             for row in chunk.rows.tolist()
         ],
     )
+
+
+def encode_trace(trace: Trace) -> LatencyTrace:
+    """Our trace -> message."""
+    sequence, captured_ns, *stamps_ns = trace
+    steps = (name.removesuffix("_ns") for name in Trace._fields[2:])
+    stamps = {step: ns_to_stamp(stamp_ns) for step, stamp_ns in zip(steps, stamps_ns, strict=True)}
+    return LatencyTrace(header=header(captured_ns, ""), sequence=sequence, **stamps)
 
 
 def encode_pose(pose: Pose, stamp_ns: int, frame_id: str) -> PoseStamped:

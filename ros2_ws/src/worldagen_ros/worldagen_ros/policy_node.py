@@ -9,7 +9,9 @@ from std_msgs.msg import String
 from worldagen.deciding import DecisionLoop
 from worldagen.disturbance import Disturbance
 from worldagen.errors import BadObservation, WorldAgenError
+from worldagen.latency import Trace
 from worldagen.schedule import Due, Schedule
+from worldagen.types import ActionChunk
 from worldagen_msgs.msg import PolicyStatus
 from worldagen_msgs.srv import ResetPolicy
 from worldagen_ros import messages, qos, topics
@@ -18,7 +20,7 @@ from worldagen_ros.chunk_outputs import ChunkOutputs
 from worldagen_ros.deciders import DECIDERS
 from worldagen_ros.diagnostics import ERROR, OK
 from worldagen_ros.execute_server import ExecuteServer, Result
-from worldagen_ros.inputs import Inputs
+from worldagen_ros.inputs import Completed, Inputs
 from worldagen_ros.managed import ManagedNode
 from worldagen_ros.policy_watch import PolicyWatch
 from worldagen_ros.prediction_outputs import PredictionOutputs
@@ -48,6 +50,7 @@ class PolicyNode(ManagedNode):
             foresees=lambda: self.predictions.wanted,
         )
         self.detail, self.told = "no instruction yet", PolicyStatus()
+        self.answering = Completed(0, 0, 0)  # the observation that is being decided on
         self.chunks = ChunkOutputs(self, self.robot.frame_id, self.config.kind == "demonstrator")
         self.predictions = PredictionOutputs(self)
         self.status = self.create_publisher(PolicyStatus, topics.POLICY_STATUS, qos.LATCHED)
@@ -81,6 +84,8 @@ class PolicyNode(ManagedNode):
         """Something new came, or a decision is done: answer the newest observation if it is due."""
         samples = self.inputs.newest()
         due = Due.WAIT if samples is None else self.loop.offer(samples)
+        if due in (Due.ACT, Due.AFRESH):
+            self.answering = self.inputs.completed
         if due is Due.REPEAT and repeat and self.timing.mode == "lockstep" and self.loop.last:
             self.chunks.publish(self.loop.last)
 
@@ -99,7 +104,7 @@ class PolicyNode(ManagedNode):
                 self.execute.finish(Result.FAULT, str(error))
             return
         if chunk is not None:
-            self.chunks.publish(chunk)
+            self.chunks.publish(chunk, None if self.config.kind == "demonstrator" else self.trace_of(chunk))
             if self.watch is not None:
                 self.watch.decided()
             self.diagnostics.set("decision", OK, "deciding", {"inference_ms": f"{chunk.inference_s * 1e3:.1f}"})
@@ -107,6 +112,21 @@ class PolicyNode(ManagedNode):
             self.predictions.publish(foreseen)
         self.adapters.report_shadow()
         self.on_sample(repeat=False)
+
+    def trace_of(self, chunk: ActionChunk) -> Trace:
+        """When the observation behind the newest chunk passed the steps until now."""
+        loop, seen = self.loop, self.answering
+        preprocessed_ns = loop.decided_ns - round((chunk.inference_s - chunk.preprocess_s) * 1e9)
+        return Trace(
+            sequence=chunk.sequence,
+            captured_ns=chunk.stamp_ns,
+            received_ns=seen.received_ns,
+            decoded_ns=seen.decoded_ns,
+            begun_ns=loop.begun_ns,
+            preprocessed_ns=preprocessed_ns,
+            encoded_ns=preprocessed_ns + round(chunk.encode_s * 1e9),
+            decided_ns=loop.decided_ns,
+        )
 
     def report(self) -> None:
         """Tell the state when it changed, and the action's client several times a second."""

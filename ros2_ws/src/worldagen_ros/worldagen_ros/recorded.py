@@ -35,6 +35,7 @@ OTHERS = (
     Recorded(topics.INSTRUCTION, "std_msgs/msg/String", qos.LATCHED),
     Recorded(topics.ACTION_CHUNK, CHUNK, qos.CHUNKS),
     Recorded(topics.EXPERT_CHUNK, CHUNK, qos.CHUNKS),
+    Recorded(topics.LATENCY, "worldagen_msgs/msg/LatencyTrace", qos.CHUNKS),
     Recorded(topics.TARGET_POSE, "geometry_msgs/msg/PoseStamped", qos.commands(None)),
     Recorded(topics.DELTA_TWIST, "geometry_msgs/msg/TwistStamped", qos.commands(None)),
     Recorded(topics.GRIPPER_COMMAND, "worldagen_msgs/msg/GripperCommand", qos.commands(None)),
