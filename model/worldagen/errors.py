@@ -91,3 +91,7 @@ class ExplorationError(WorldAgenError):
 
 class AdaptationError(WorldAgenError):
     """A network cannot be adapted as asked, or an adapter cannot be used: what it learns from, its recipe, its files."""
+
+
+class EngineError(WorldAgenError):
+    """The encoder cannot be exported, built or run by an engine: its files, its library, this machine, or the GPU's memory."""

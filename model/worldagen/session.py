@@ -25,7 +25,16 @@ from worldagen.adaptation.bank import AdapterBank
 from worldagen.checkpoint import load_checkpoint
 from worldagen.conventions import decode_actions
 from worldagen.disturbance import Disturbance
-from worldagen.errors import AdaptationError, BadChunk, BadInstruction, BadObservation, ConfigError, PredictionUnavailable
+from worldagen.engines.encoder import EncoderEngine
+from worldagen.errors import (
+    AdaptationError,
+    BadChunk,
+    BadInstruction,
+    BadObservation,
+    ConfigError,
+    EngineError,
+    PredictionUnavailable,
+)
 from worldagen.history import (
     HISTORY_MODES,
     HistoryMode,
@@ -60,7 +69,14 @@ class _Decision:
 class NetworkPolicy:
     """A Policy over a network. One thread owns it; `reset` comes before the first `act`."""
 
-    def __init__(self, network: WorldAgen, conventions: PolicyConventions, history: HistoryMode = "aligned") -> None:
+    def __init__(
+        self,
+        network: WorldAgen,
+        conventions: PolicyConventions,
+        history: HistoryMode = "aligned",
+        encoder: EncoderEngine | None = None,
+    ) -> None:
+        """encoder: an engine of this network's encoder, None for the network itself; see `use_encoder`."""
         if history not in HISTORY_MODES:
             raise ConfigError(f"history is {history!r}; choose one of: {', '.join(HISTORY_MODES)}")
         self.network = network.eval()
@@ -71,7 +87,21 @@ class NetworkPolicy:
         self._words = ""
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()  # the last few instructions, newest last
         self._disturbance: Disturbance | None = None
+        self.use_encoder(encoder)
         self._forget()
+
+    def use_encoder(self, encoder: EncoderEngine | None) -> None:
+        """Let an engine encode the pictures from the next observation on; None for the network itself.
+
+        It knows the base's weights only: while an adapter is active that changes what is seen, the network itself encodes. It
+        is used until it fails: then `encoder_fault` says why, and the network itself goes on.
+        """
+        self._encoder, self._encoder_fault = encoder, ""
+
+    @property
+    def encoder_fault(self) -> str:
+        """Why the engine is no longer used, "" while it is or where there is none."""
+        return self._encoder_fault
 
     def reset(self, instruction: str, disturbance: Disturbance | None = None) -> None:
         """Forget the history and take up a new instruction. Raises BadInstruction, changing nothing, if it has no words.
@@ -266,10 +296,22 @@ class NetworkPolicy:
     ) -> dict[Group, torch.Tensor]:
         """n observations and their pictures -> settled tokens, group -> (count, D)."""
         network, conventions = self.network, self.conventions
-        latents, cls = network.encode_frames(*pictures)
+        latents, cls = self._see(*pictures)
         states = network.state_encoder(self._tensor([state_numbers(conventions, seen.state) for seen in observations]))
         tokens = {Group.STATE: states, Group.LATENT: latents.flatten(0, 1), Group.CLS: cls.flatten(0, 1)}
         return {group: network.settle(token) for group, token in tokens.items()}
+
+    def _see(self, static: torch.Tensor, wrist: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents and cls of n frames, by the engine where there is one that fits the weights in place."""
+        if self._encoder is not None and not (self.adapter and self.adapters.changes_inputs(self.adapter)):
+            try:
+                latents, cls = self._encoder.encode(static, wrist)
+                if not (latents.isfinite().all() and cls.isfinite().all()):
+                    raise EngineError(f"{self._encoder.name} gives numbers that are not finite")
+                return latents, cls
+            except EngineError as error:
+                self._encoder, self._encoder_fault = None, f"{error}; torch computes the encoder from now on"
+        return self.network.encode_frames(static, wrist)
 
     def _encode_chunk(self, numbers: np.ndarray) -> torch.Tensor:
         """(m, 7) network actions -> (m, D) settled tokens."""
