@@ -50,10 +50,12 @@ class CommandNode(ManagedNode):
         self.create_subscription(
             JointState, topics.JOINT_STATES, self.on_joints, qos.states(), qos_overriding_options=qos.OVERRIDABLE
         )
-        self.create_subscription(ActionChunk, topics.ACTION_CHUNK, self.pace.on_chunk, qos.CHUNKS)
+        self.create_subscription(
+            ActionChunk, topics.ACTION_CHUNK, self.pace.on_chunk, qos.CHUNKS, event_callbacks=qos.NO_EVENTS
+        )
         # The first hears every publisher, latched or not; the second also what was said before this node came. Twice is once.
         for quality in (qos.SCALES, qos.LATCHED):
-            self.create_subscription(Float64, topics.SPEED_SCALE, self.on_speed_scale, quality)
+            self.create_subscription(Float64, topics.SPEED_SCALE, self.on_speed_scale, quality, event_callbacks=qos.NO_EVENTS)
         self.get_logger().info(f"ready: {self.timing.mode}, commands on {self.pace.outputs.motion.topic_name}")
 
     def deactivate(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
@@ -23,7 +24,7 @@ from worldagen.live_commanding import LiveCommand, LiveCommander, LiveState
 from worldagen.poses import Pose
 from worldagen_msgs.msg import ActionChunk, CommandStatus
 from worldagen_ros import messages, qos, topics
-from worldagen_ros.command_outputs import CommandOutputs
+from worldagen_ros.command_outputs import LAST_WORDS_S, CommandOutputs
 from worldagen_ros.diagnostics import OK
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ class LivePace:
         self.told_s, self.told = 0.0, (LiveState.DISABLED, "")
         node.create_subscription(Bool, topics.DEADMAN, self.on_deadman, qos.states())
         for quality in (qos.SCALES, qos.LATCHED):
-            node.create_subscription(Bool, topics.DEADMAN_REQUIRED, lambda msg: self.deadman.require(msg.data), quality)
+            node.create_subscription(
+                *(Bool, topics.DEADMAN_REQUIRED, lambda msg: self.deadman.require(msg.data), quality),
+                event_callbacks=qos.NO_EVENTS,
+            )
         node.create_service(Trigger, topics.CLEAR_FAULT, self.on_clear_fault)
         self.commander.enable()
         self.be_punctual()
@@ -212,6 +216,7 @@ class LivePace:
             self.outputs.stand_still(now_ns)
         else:
             self.outputs.send(last, now_ns, self.joints)
-        self.outputs.finish()
         self.tell()
+        self.outputs.finish()
+        node.status.wait_for_all_acked(Duration(seconds=LAST_WORDS_S))  # it is about to be destroyed, too
         gc.unfreeze()  # what belongs to this pace can be freed now; frozen it would stay with every activation
