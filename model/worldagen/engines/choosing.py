@@ -131,7 +131,7 @@ def choose_engine(
     pictures = prepare_pictures(network, conventions, probe)
     shop = EngineShop(network, config, threads, pictures if config.frames else None, say)
     kinds = ("tensorrt", "onnxruntime", "torch") if config.kind == "auto" else (config.kind,)
-    if config.kind == "torch" and config.precision not in TYPES:
+    if config.kind == "torch" and config.precision not in ("any", *TYPES):
         raise EngineError(f"torch computes in {', '.join(TYPES)}, not in {config.precision}; choose another engine.kind for it")
     gate = Gate(network, conventions, probe, config.limits)
     passed, refused = _try_all(shop, kinds, gate, only_first=config.kind != "auto", say=say)
