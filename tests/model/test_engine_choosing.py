@@ -153,14 +153,15 @@ def test_a_folder_without_bags_is_no_probe(tmp_path):
 
 def test_by_default_torch_computes_and_nothing_is_written(tmp_path):
     choice, told = choose(build(TINY), tmp_path)
-    assert isinstance(choice.engine, TorchEngine) and not told and not (tmp_path / "engines").exists()
+    assert choice.encoder is None and str(choice) == "torch fp32 (exact)"
+    assert not told and not (tmp_path / "engines").exists()
 
 
 def test_onnxruntime_is_exported_judged_and_told_with_figures(tmp_path):
     choice, told = choose(build(SMALL_VIT), tmp_path, kind="onnxruntime", precision="fp32")
     assert choice.engine.name == "onnxruntime fp32 on CPU"
     assert "ms a frame" in str(choice) and "mm" in str(choice) and "8 drawn frames" in str(choice)
-    assert choice.parity is not None and choice.refused == []
+    assert choice.encoder is choice.engine and choice.refused == []
     assert len(told) == 2  # the two that were timed
 
 

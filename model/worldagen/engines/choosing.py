@@ -41,6 +41,11 @@ class Choice:
     parity: Parity | None = None
     refused: list[str] = field(default_factory=list)
 
+    @property
+    def encoder(self) -> EncoderEngine | None:
+        """What a policy is given: None for torch as it is, which is the network itself."""
+        return None if self.parity is None else self.engine
+
     def __str__(self) -> str:
         return f"{self.engine.name} ({self.figures})"
 

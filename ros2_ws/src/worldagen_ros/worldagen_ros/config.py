@@ -12,6 +12,7 @@ from ament_index_python.packages import get_package_share_directory
 
 from worldagen.config import load_config, setting
 from worldagen.conventions import CONVENTIONS
+from worldagen.engines.config import EngineConfig
 from worldagen.errors import UnknownName
 from worldagen.exploring import STEPS, Envelope
 from worldagen.limits import LimitsConfig
@@ -294,6 +295,7 @@ class DeploymentConfig:
     robot: RobotConfig = field(default_factory=RobotConfig)
     cameras: CamerasConfig = field(default_factory=CamerasConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig, metadata={"meaning": "what encodes the policy's pictures"})
     command: CommandConfig = field(default_factory=CommandConfig)
     sim: SimConfig = field(default_factory=SimConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)

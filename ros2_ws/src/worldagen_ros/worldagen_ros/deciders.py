@@ -7,7 +7,7 @@ instruction and named numbers of a simulator). A decider says which it needs; to
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from worldagen.assembly import SampleSet
 from worldagen.conventions import Convention, find_convention
 from worldagen.deciding import Decider, Shadowed
 from worldagen.disturbance import Disturbance
+from worldagen.engines.config import EngineConfig
 from worldagen.errors import AdaptationError, CheckpointError, ConfigError, UnknownName
 from worldagen.kinematics import ForwardKinematics
 from worldagen.robot_state import RobotState
@@ -36,12 +37,19 @@ class NetworkDecider:
     name = "network"
     streams: tuple[str, ...] = ("static_camera", "wrist_camera", "joint_states")
 
-    def __init__(self, policy: "NetworkPolicy", kinematics: ForwardKinematics, source: str) -> None:
+    def __init__(self, policy: "NetworkPolicy", kinematics: ForwardKinematics, source: str, engine: str = "") -> None:
+        """engine: what encodes the pictures, in words."""
         self._policy = policy
         self._state = RobotState(kinematics)
         self._shadow: Shadow | None = None
         self._answered_ns = 0  # stamp of the observation that was answered last
         self.source = source
+        self.engine = engine
+
+    @property
+    def encoder_fault(self) -> str:
+        """Why torch has taken over from the engine, "" while it has not. May be read from any thread."""
+        return self._policy.encoder_fault
 
     def reset(self, instruction: str, disturbance: Disturbance | None = None) -> None:
         self._policy.reset(instruction, disturbance)
@@ -156,12 +164,12 @@ class ExpertDecider:
         """It has no world model."""
 
 
-def make_expert(policy: PolicyConfig, robot: RobotConfig) -> Decider:
+def make_expert(policy: PolicyConfig, robot: RobotConfig, *_: Any) -> Decider:
     """The scripted expert."""
     return ExpertDecider(policy.rows, find_convention(robot.convention))
 
 
-def make_demonstrator(policy: PolicyConfig, robot: RobotConfig) -> Decider:
+def make_demonstrator(policy: PolicyConfig, robot: RobotConfig, *_: Any) -> Decider:
     """The scripted expert as it demonstrates."""
     return ExpertDecider(policy.rows, find_convention(robot.convention), demonstrates=True)
 
@@ -176,9 +184,15 @@ def require_drivable(network: "NetworkConfig", conventions: "PolicyConventions",
     require_match(conventions, find_convention(robot.convention), cameras, f"this deployment's {robot.source}")
 
 
-def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
-    """The network of a checkpoint or, with random weights, of a preset. Raises CheckpointError where it must not drive."""
+def make_network(
+    policy: PolicyConfig, robot: RobotConfig, engine: EngineConfig | None = None, say: Callable[[str], Any] = lambda _: None
+) -> Decider:
+    """The network of a checkpoint or, with random weights, of a preset. Raises CheckpointError where it must not drive.
+
+    engine: what encodes its pictures, torch where it is not said. say: hears of engines that are tried, built and refused.
+    """
     from worldagen.checkpoint import find_checkpoint
+    from worldagen.engines.choosing import choose_engine
     from worldagen.history import HistoryMode
     from worldagen.session import load_policy, make_policy
 
@@ -189,13 +203,15 @@ def make_network(policy: PolicyConfig, robot: RobotConfig) -> Decider:
         session = make_policy(policy.preset, policy.seed, policy.threads, history)
         source = f"{policy.preset} preset, random weights of seed {policy.seed}"
     require_drivable(session.network.config, session.conventions, robot, source)
+    choice = choose_engine(session.network, session.conventions, engine or EngineConfig(), policy.threads, say)
+    session.use_encoder(choice.encoder)
     if policy.adapter:
         session.load_adapter(Path(policy.adapter), "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else "")
     kinematics = kinematics_of(robot)
-    return NetworkDecider(session, kinematics, source)
+    return NetworkDecider(session, kinematics, source, str(choice))
 
 
-DECIDERS: dict[str, Callable[[PolicyConfig, RobotConfig], Decider]] = {
+DECIDERS: dict[str, Callable[..., Decider]] = {
     "expert": make_expert,
     "demonstrator": make_demonstrator,
     "network": make_network,

@@ -19,6 +19,7 @@ from worldagen_ros.adapter_services import AdapterServices
 from worldagen_ros.chunk_outputs import ChunkOutputs
 from worldagen_ros.deciders import DECIDERS
 from worldagen_ros.diagnostics import ERROR, OK
+from worldagen_ros.encoder_watch import EncoderWatch
 from worldagen_ros.execute_server import ExecuteServer, Result
 from worldagen_ros.inputs import Completed, Inputs
 from worldagen_ros.managed import ManagedNode
@@ -32,14 +33,14 @@ STATUS_PERIOD_S = 0.25  # also the action's feedback and the resolution of its t
 class PolicyNode(ManagedNode):
     """Decodes, offers, encodes."""
 
-    sections = ("timing", "robot", "cameras", "policy")
+    sections = ("timing", "robot", "cameras", "policy", "engine")
 
     def __init__(self) -> None:
         super().__init__("policy")
 
     def configure(self) -> None:
-        self.timing, self.robot, self.cameras, self.config = self.read()
-        self.decider = DECIDERS[self.config.kind](self.config, self.robot)
+        self.timing, self.robot, self.cameras, self.config, engine = self.read()
+        self.decider = DECIDERS[self.config.kind](self.config, self.robot, engine, self.get_logger().info)
 
     def activate(self) -> None:
         decided = self.create_guard_condition(self.on_decided)
@@ -64,6 +65,7 @@ class PolicyNode(ManagedNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(STATUS_PERIOD_S, self.report, clock=steady)
         self.watch = PolicyWatch(self, self.chunks.publish) if self.timing.mode == "realtime" else None
+        self.encoder = EncoderWatch(self, self.decider)
         self.get_logger().info(f"ready: {self.loop.decider.name} {self.loop.decider.source}".rstrip())
         if self.config.instruction:
             self.start(self.config.instruction)
@@ -108,6 +110,7 @@ class PolicyNode(ManagedNode):
             if self.watch is not None:
                 self.watch.decided()
             self.diagnostics.set("decision", OK, "deciding", {"inference_ms": f"{chunk.inference_s * 1e3:.1f}"})
+            self.encoder.look()
         if foreseen is not None:
             self.predictions.publish(foreseen)
         self.adapters.report_shadow()

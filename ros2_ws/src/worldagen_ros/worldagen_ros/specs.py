@@ -23,7 +23,7 @@ class NodeSpec:
 NODES = (
     NodeSpec("sim", "sim_node", ("timing", "robot", "sim")),
     NodeSpec("command", "command_node", ("timing", "robot", "command")),
-    NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy")),
+    NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy", "engine")),
     NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor")),
     NodeSpec("adapt", "adapt_node", ("policy", "adapt")),
     NodeSpec("explore", "explore_node", ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")),
