@@ -47,7 +47,7 @@ from worldagen.network.heads import join_patches
 from worldagen.network.layout import CONTEXT_GROUPS, Group
 from worldagen.network.worldagen import WindowMemory, WorldAgen
 from worldagen.policy_conventions import PolicyConventions, find_preset_conventions, state_numbers
-from worldagen.preprocess import restore_image, scale_images
+from worldagen.preprocess import ViewScaler, restore_image
 from worldagen.types import ActionChunk, Observation
 
 TEXTS_KEPT = 64  # instructions whose tokens are kept
@@ -83,6 +83,7 @@ class NetworkPolicy:
         self.conventions = conventions
         self.history: HistoryMode = history
         self._bank: AdapterBank | None = None  # made when it is first asked for: the base's digest takes a moment
+        self._scaler = ViewScaler()
         self._text: torch.Tensor | None = None  # (1, D) settled
         self._words = ""
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()  # the last few instructions, newest last
@@ -286,10 +287,12 @@ class NetworkPolicy:
     def _pictures_of(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, torch.Tensor]:
         """n observations -> what the network sees of them: static and wrist pictures, (n, 3, H, H) normalised."""
         scaling, sizes = self.conventions.image, self.network.config.vision
-        return (
-            self._tensor(scale_images(scaling, [seen.static_image for seen in observations], sizes.static_size)),
-            self._tensor(scale_images(scaling, [seen.wrist_image for seen in observations], sizes.wrist_size)),
+        static, wrist = self._scaler.scale(
+            scaling,
+            ([seen.static_image for seen in observations], sizes.static_size),
+            ([seen.wrist_image for seen in observations], sizes.wrist_size),
         )
+        return self._tensor(static), self._tensor(wrist)
 
     def _encode(
         self, observations: Sequence[Observation], pictures: tuple[torch.Tensor, torch.Tensor]

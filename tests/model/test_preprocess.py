@@ -8,7 +8,7 @@ import pytest
 from torchvision.transforms import v2
 
 from worldagen.policy_conventions import PRESET_CONVENTIONS
-from worldagen.preprocess import StateScaling, restore_image, scale_image, scale_images, scale_pose, square_image
+from worldagen.preprocess import StateScaling, ViewScaler, restore_image, scale_image, scale_images, scale_pose, square_image
 
 CLIP = PRESET_CONVENTIONS["calvin"].image
 
@@ -32,11 +32,22 @@ def test_images_equal_the_clip_transform(shape):
 def test_numbers_are_to_the_bit_those_of_arithmetic_on_whole_pictures():
     images = [np.random.default_rng(seed).integers(0, 256, (30, 40, 3), dtype=np.uint8) for seed in range(2)]
     images.append(np.arange(3 * 256, dtype=np.uint8).reshape(16, 16, 3))  # every level, not scaled
-    mean, std = np.float32(CLIP.mean), np.float32(CLIP.std)
+    mean, std = np.asarray(CLIP.mean, np.float32), np.asarray(CLIP.std, np.float32)
     squares = np.stack([square_image(CLIP, image, 16) for image in images]).astype(np.float32)
     expected = ((squares / 255.0 - mean) / std).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(scale_images(CLIP, images, 16), expected)
     np.testing.assert_array_equal(scale_image(CLIP, images[1], 16), expected[1])
+
+
+def test_two_views_at_the_same_time_are_each_as_if_alone_and_an_error_of_either_is_told():
+    draw, scaler = np.random.default_rng(0), ViewScaler()
+    static, wrist = (list(draw.integers(0, 256, (2, *shape, 3), dtype=np.uint8)) for shape in ((48, 64), (20, 20)))
+    for _ in range(3):
+        scaled = scaler.scale(CLIP, (static, 16), (wrist, 8))
+        for one, (pictures, side) in zip(scaled, ((static, 16), (wrist, 8)), strict=True):
+            np.testing.assert_array_equal(one, scale_images(CLIP, pictures, side))
+    with pytest.raises(ZeroDivisionError):
+        scaler.scale(CLIP, (static, 16), ([np.empty((0, 0, 3), np.uint8)], 8))
 
 
 def test_scaling_a_picture_allocates_its_numbers_and_no_floats_besides():
