@@ -15,7 +15,7 @@ from worldagen.poses import Pose
 
 MESSAGES = Path(__file__).parents[2] / "ros2_ws" / "src" / "worldagen_msgs" / "msg"
 STORE = get_typestore(Stores.ROS2_JAZZY)
-for _name in ("EndEffectorAction", "ActionChunk", "GripperCommand", "TaskState", "PolicyStatus"):
+for _name in ("EndEffectorAction", "LatencyTrace", "ActionChunk", "GripperCommand", "TaskState", "PolicyStatus"):
     _kind = f"worldagen_msgs/msg/{_name}"
     STORE.register(get_types_from_msg((MESSAGES / f"{_name}.msg").read_text("utf-8"), _kind))
 TYPES = STORE.types
@@ -127,11 +127,17 @@ def joints(stamp_ns: int, names: Sequence[str], positions: np.ndarray) -> bytes:
     return encode(JOINTS.type, message)
 
 
+def untraced() -> Any:
+    """A LatencyTrace that nobody filled in."""
+    never = TYPES["builtin_interfaces/msg/Time"](0, 0)
+    return TYPES["worldagen_msgs/msg/LatencyTrace"](header(0), 0, *[never] * 9)
+
+
 def chunk(stamp_ns: int, rows: np.ndarray, period_s: float = 1 / 30) -> bytes:
     vector, action = TYPES["geometry_msgs/msg/Vector3"], TYPES["worldagen_msgs/msg/EndEffectorAction"]
     period = TYPES["builtin_interfaces/msg/Duration"](0, round(period_s * SECOND_NS))
     moves: Any = [action(vector(*row[:3]), vector(*row[3:6]), row[6]) for row in np.asarray(rows).tolist()]
-    return encode(CHUNKS.type, TYPES[CHUNKS.type](header(stamp_ns), 0, period, "calvin", "", 0.0, moves))
+    return encode(CHUNKS.type, TYPES[CHUNKS.type](header(stamp_ns), 0, period, "calvin", "", 0.0, moves, untraced()))
 
 
 def status(stamp_ns: int, words: str) -> bytes:
