@@ -84,9 +84,10 @@ def test_a_trace_says_when_each_step_was_passed_and_can_be_read_live_and_from_a_
     program = "import sys; from worldagen.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "latency", "--seconds", "600", "--json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        # Known to the graph is not yet connected, on either side; outliers of discovery took seconds.
         graph.wait(lambda: listener.count_subscribers(topics.LATENCY) >= 3, "the command to listen", 60.0)
         heard = len(told)
-        graph.wait(lambda: len(told) >= heard + 4, "more traces")
+        graph.wait(lambda: len(told) >= heard + 30, "three seconds of traces")
         process.send_signal(signal.SIGINT)
         graph.wait(lambda: process.poll() is not None, "its end")
         live = json.loads(process.communicate()[0])
