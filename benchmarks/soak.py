@@ -26,7 +26,7 @@ from worldagen.checkpoint import find_checkpoint
 from worldagen_ros.client import StackClient
 from worldagen_ros.config import load_deployment
 from worldagen_ros.soaking import MB, SaidLines, Sample, Soak, SoakPlan, calm, judge
-from worldagen_ros.specs import nodes_of
+from worldagen_ros.specs import UDP_PROFILE, nodes_of
 from worldagen_ros.stack import Stack, stack_environment
 
 # What makes random adapters belongs to the tests.
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     args = parser.parse_args()
-    os.environ.update(stack_environment(os.environ, args.domain))
+    os.environ.update(stack_environment(os.environ, args.domain, UDP_PROFILE))
     before = [round(load, 2) for load in os.getloadavg()]
     with tempfile.TemporaryDirectory() as folder:
         samples, more = soak(args.minutes, args.renderer, args.priority, Path(folder))

@@ -17,6 +17,7 @@ from rclpy.node import Node
 
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.managed import ManagedNode
+from worldagen_ros.specs import UDP_PROFILE
 from worldagen_ros.stack import Stack, stack_environment
 
 FIRST_PORT = 22100  # a bound port marks a domain as taken, for other test runs on this machine
@@ -46,8 +47,8 @@ def domain() -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def environment(domain: int, tmp_path, monkeypatch) -> dict[str, str]:
-    """The complete environment of a ROS process; also this process's own."""
-    whole = stack_environment({**os.environ, "ROS_LOG_DIR": str(tmp_path / "log")}, domain)
+    """The complete environment of a ROS process; also this process's own, which outlives nodes that are killed."""
+    whole = stack_environment({**os.environ, "ROS_LOG_DIR": str(tmp_path / "log")}, domain, UDP_PROFILE)
     for key, value in whole.items():
         monkeypatch.setenv(key, value)
     return whole

@@ -16,7 +16,16 @@ from worldagen.errors import ConfigError, UnknownName
 from worldagen_ros.commands.parameters import markdown
 from worldagen_ros.config import DeploymentConfig, config_folder, load_deployment
 from worldagen_ros.params import read_tree
-from worldagen_ros.specs import NODES, flat_parameters, nodes_of, remappings_of
+from worldagen_ros.specs import (
+    NODES,
+    PICTURES_PROFILE,
+    UDP_PROFILE,
+    flat_parameters,
+    nodes_of,
+    profile_of,
+    remappings_of,
+)
+from worldagen_ros.stack import RANGE, stack_environment
 
 PACKAGE = Path(__file__).parents[2] / "ros2_ws/src/worldagen_ros"
 
@@ -71,7 +80,36 @@ def test_every_node_is_installed_and_listed_once():
     assert sorted(spec.executable for spec in NODES) == sorted(name for name, _ in scripts)
     programs = Path(get_package_prefix("worldagen_ros")) / "lib/worldagen_ros"
     assert all((programs / spec.executable).exists() for spec in NODES)
-    assert (config_folder() / "fastdds.xml").exists()
+    assert {(config_folder() / name).exists() for name in (PICTURES_PROFILE, UDP_PROFILE)} == {True}
+
+
+def test_shared_memory_is_for_the_pictures_of_real_cameras_only():
+    """A node that is killed keeps those waiting that send to it through shared memory: never the command node."""
+    for name in ("sim", "sim_realtime", "libero", "calvin"):
+        assert {profile_of(spec, load_deployment(name)) for spec in NODES} == {UDP_PROFILE}
+    profiles = {spec.name: profile_of(spec, load_deployment("franka_crisp")) for spec in NODES}
+    assert profiles["command"] == profiles["manager"] == UDP_PROFILE
+    assert profiles["policy"] == profiles["recorder"] == PICTURES_PROFILE
+
+
+def test_a_starter_exchanges_our_profiles_and_keeps_anybody_elses(tmp_path):
+    variable = "FASTDDS_DEFAULT_PROFILES_FILE"
+    copied, mine = tmp_path / "copied.xml", tmp_path / "mine.xml"
+    copied.write_bytes((config_folder() / PICTURES_PROFILE).read_bytes())  # an installed copy, say
+    mine.write_text("<dds/>")
+    for said, used in ((None, UDP_PROFILE), (copied, UDP_PROFILE), (mine, "mine.xml"), (tmp_path / "gone.xml", "gone.xml")):
+        base = {} if said is None else {variable: str(said)}
+        assert Path(stack_environment(base, profile=UDP_PROFILE)[variable]).name == used
+
+
+def test_a_node_without_shared_memory_stays_on_this_machine_by_its_profile():
+    """rmw_fastrtps adds shared memory to any profile where the range is LOCALHOST."""
+    shell = {RANGE: "LOCALHOST"}
+    node = stack_environment(shell, profile=UDP_PROFILE)
+    assert node[RANGE] == "SYSTEM_DEFAULT" and stack_environment(node, profile=PICTURES_PROFILE)[RANGE] == "LOCALHOST"
+    assert stack_environment({RANGE: "SUBNET"}, profile=UDP_PROFILE)[RANGE] == "SUBNET"
+    humble = stack_environment({**shell, "ROS_DISTRO": "humble"}, profile=UDP_PROFILE)
+    assert humble[RANGE] == "LOCALHOST" and humble["FASTRTPS_DEFAULT_PROFILES_FILE"].endswith(PICTURES_PROFILE)
 
 
 def test_only_lockstep_listens_to_a_clock_and_a_namespace_has_its_own():

@@ -18,6 +18,7 @@ from worldagen_ros.faults.judging import Command, Expected, HeardChunk, Record, 
 from worldagen_ros.faults.table import TABLE, goes_on, holds
 from worldagen_ros.manager_node import Failed, ManagerNode
 from worldagen_ros.sim_pacing import LivePace
+from worldagen_ros.specs import UDP_PROFILE
 from worldagen_ros.stack import stack_environment
 
 PERIOD_S, TICK_NS = 0.01, 10_000_000
@@ -160,6 +161,26 @@ def test_a_plan_from_before_the_stop_must_not_be_played_after_it():
     assert verdict_of(stopped(command=again, chunks=[fresh]), replace(HOLDS, afterwards=("RUNNING",))).passed
 
 
+def test_what_counts_is_when_a_plan_last_moved_the_arm_not_when_the_stop_was_announced():
+    """A process that was not let run for 0.3 s finds the joint states old at its first tick after it."""
+    again = [*stopped().command, Said(BEGIN_NS + 130 * TICK_NS, "RUNNING", "chunk 7 plays")]
+    record = stopped(command=again, chunks=[HeardChunk(BEGIN_NS + 129 * TICK_NS, BEGIN_NS + 70 * TICK_NS, 7)])
+    late = [replace(one, sent_ns=one.sent_ns - 30 * TICK_NS) if one.number <= 81 else one for one in record.commands]
+    assert any("was played after it" in problem for problem in verdict_of(record).problems)
+    record.commands = late
+    assert not any("was played after it" in problem for problem in verdict_of(record).problems)
+
+
+def test_an_announcement_that_was_not_heard_may_have_been_ready():
+    record = stopped()
+    record.command = [replace(said, number=number) for said, number in zip(record.command, (4, 5), strict=True)]
+    record.commands += moved(np.zeros(5), 200, BEGIN_NS + 150 * TICK_NS, x_m=0.5)
+    record.command.append(Said(BEGIN_NS + 145 * TICK_NS, "HOLD", number=6))
+    assert any("speed" in problem for problem in verdict_of(record).problems)
+    record.command[-1] = replace(record.command[-1], number=7)
+    assert not any("speed" in problem for problem in verdict_of(record).problems)
+
+
 def test_the_table_names_each_fault_once_and_expects_something_of_it():
     assert len({fault.name for fault in TABLE}) == len(TABLE)
     assert all(fault.expected.reaches for fault in TABLE)
@@ -220,7 +241,7 @@ def rig(tmp_path_factory, domain):
     changes = {"sim.renderer": "raycast", "manager.heartbeat_timeout_s": "600.0", "recorder.enabled": "false"}
     config = deployment("sim_realtime", {**NETWORK, **PATIENT, **changes}, folder)
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in stack_environment({**os.environ, "ROS_LOG_DIR": str(folder)}, domain).items():
+        for key, value in stack_environment({**os.environ, "ROS_LOG_DIR": str(folder)}, domain, UDP_PROFILE).items():
             patch.setenv(key, value)
         with open_rig(config, folder, domain, seed=1) as opened:
             yield opened

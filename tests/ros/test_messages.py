@@ -22,6 +22,8 @@ import worldagen_msgs.srv
 from worldagen.types import ActionChunk
 from worldagen_ros import messages, qos
 from worldagen_ros.images import decode_image, encode_image
+from worldagen_ros.specs import PICTURES_PROFILE
+from worldagen_ros.stack import stack_environment
 
 SOURCES = sorted((Path(__file__).parents[2] / "ros2_ws/src/worldagen_msgs").glob("*/*.*"))
 
@@ -110,8 +112,11 @@ def wait_until_known(graph, node: Node, other: str) -> None:
     graph.wait(lambda: any(answer.done() for answer in answers), f"an answer of {other}", patience_s=40.0)
 
 
-def test_large_images_survive_best_effort_between_two_processes(start_ros, other_process):
+def test_large_images_survive_best_effort_between_two_processes(start_ros, other_process, environment, monkeypatch):
     """Fails when the Fast DDS profile is not in force: the default shared-memory segment loses nearly all of these."""
+    for name, value in stack_environment(environment, profile=PICTURES_PROFILE).items():
+        environment[name] = value
+        monkeypatch.setenv(name, value)
     graph = start_ros()
     other_process("camera.py", "640", "480", "30")
     node, received = graph.add(Node("viewer")), []

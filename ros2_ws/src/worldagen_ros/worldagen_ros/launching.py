@@ -7,12 +7,13 @@ arguments mean.
 import os
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
 from worldagen_ros.arrangement import ASKED, Wish, arrange
-from worldagen_ros.specs import PACKAGE, flat_parameters, nodes_of, remappings_of
+from worldagen_ros.config import DeploymentConfig
+from worldagen_ros.specs import PACKAGE, NodeSpec, flat_parameters, nodes_of, profile_of, remappings_of
 from worldagen_ros.stack import stack_environment
 
 
@@ -30,9 +31,7 @@ def _start(context: Any) -> list[Any]:
     for several in ("set", "remap"):
         said[several] = tuple(said[several].split())
     arranged = arrange(Wish(**said))
-    environment = stack_environment(os.environ)
-    changed = {key: value for key, value in environment.items() if os.environ.get(key) != value}
-    nodes = [
+    return [
         Node(
             package=PACKAGE,
             executable=spec.executable,
@@ -40,9 +39,14 @@ def _start(context: Any) -> list[Any]:
             namespace=arranged.namespace,
             parameters=[flat_parameters(spec, arranged.config)],
             remappings=list(remappings_of(arranged.namespace, arranged.remappings)),
+            additional_env=_changes(spec, arranged.config),
             output="screen",
             on_exit=Shutdown(reason=f"{spec.name} has ended"),  # as `worldagen up` does: a stack is whole or not at all
         )
         for spec in nodes_of(arranged.config)
     ]
-    return [*(SetEnvironmentVariable(key, value) for key, value in changed.items()), *nodes]
+
+
+def _changes(spec: NodeSpec, config: DeploymentConfig) -> dict[str, str]:
+    environment = stack_environment(os.environ, profile=profile_of(spec, config))
+    return {key: value for key, value in environment.items() if os.environ.get(key) != value}

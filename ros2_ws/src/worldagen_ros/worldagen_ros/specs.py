@@ -8,27 +8,30 @@ from worldagen.config import leaves
 from worldagen_ros.config import DeploymentConfig
 
 PACKAGE = "worldagen_ros"
+PICTURES_PROFILE, UDP_PROFILE = "fastdds.xml", "fastdds_udp.xml"  # in config/
 SECTIONS = tuple(field.name for field in fields(DeploymentConfig))
 
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """A node's name, its console script, and the branches of the deployment it reads."""
+    """A node's name, its console script, the branches of the deployment it reads, and whether it hears or shows pictures."""
 
     name: str
     executable: str
     sections: tuple[str, ...]
+    pictures: bool = False
 
 
 NODES = (
-    NodeSpec("sim", "sim_node", ("timing", "robot", "sim")),
+    NodeSpec("sim", "sim_node", ("timing", "robot", "sim"), pictures=True),
     NodeSpec("command", "command_node", ("timing", "robot", "command")),
-    NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy", "engine")),
-    NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor")),
+    NodeSpec("policy", "policy_node", ("timing", "robot", "cameras", "policy", "engine"), pictures=True),
+    NodeSpec("monitor", "monitor_node", ("timing", "robot", "cameras", "policy", "monitor"), pictures=True),
     NodeSpec("adapt", "adapt_node", ("policy", "adapt")),
-    NodeSpec("explore", "explore_node", ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore")),
+    NodeSpec("explore", "explore_node", ("timing", "robot", "cameras", "policy", "sim", "recorder", "explore"), pictures=True),
     NodeSpec("markers", "markers_node", ("robot", "command", "explore")),
-    NodeSpec("recorder", "recorder_node", SECTIONS),  # all of it: a bag carries the parameters of the whole deployment
+    # All sections: a bag carries the parameters of the whole deployment.
+    NodeSpec("recorder", "recorder_node", SECTIONS, pictures=True),
     NodeSpec("manager", "manager_node", SECTIONS),
 )
 MANAGER = NODES[-1].name
@@ -50,6 +53,12 @@ def nodes_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
 def managed_of(config: DeploymentConfig) -> tuple[NodeSpec, ...]:
     """The nodes that the manager brings up, in this order."""
     return tuple(spec for spec in nodes_of(config) if spec.name != MANAGER)
+
+
+def profile_of(spec: NodeSpec, config: DeploymentConfig) -> str:
+    """The Fast DDS profile of a node. Shared memory only where pictures are large, which those of simulators are not: a killed
+    node makes those wait that send to it through shared memory, and the command node must never wait."""
+    return PICTURES_PROFILE if spec.pictures and config.robot.source != "simulator" else UDP_PROFILE
 
 
 def flat_parameters(spec: NodeSpec, config: DeploymentConfig) -> dict[str, Any]:

@@ -21,10 +21,21 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from worldagen.child_processes import end_with_parent
 from worldagen.errors import ConfigError
 from worldagen_ros.config import DeploymentConfig, config_folder
-from worldagen_ros.specs import MANAGER, PACKAGE, NodeSpec, flat_parameters, nodes_of, remappings_of
+from worldagen_ros.specs import (
+    MANAGER,
+    PACKAGE,
+    PICTURES_PROFILE,
+    UDP_PROFILE,
+    NodeSpec,
+    flat_parameters,
+    nodes_of,
+    profile_of,
+    remappings_of,
+)
 
 PATIENCE = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))  # ask, insist, force; seconds each
 MANAGER_PATIENCE_S = 10.0
+RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 OLDER_PROFILE_NAME = ("humble", "iron", "jazzy")  # distributions whose Fast DDS reads the older variable
 
 
@@ -45,19 +56,35 @@ class Ended:
         return f"{self.name} {how}"
 
 
-def stack_environment(base: Mapping[str, str], domain: int | None = None) -> dict[str, str]:
-    """The environment every node runs in: transports that hold images, one line of log at a time, no idle BLAS threads."""
+def stack_environment(base: Mapping[str, str], domain: int | None = None, profile: str = PICTURES_PROFILE) -> dict[str, str]:
+    """The environment of a ROS process: transports (specs.py says which profile), one line of log at a time, no idle BLAS
+    threads. A profile of Fast DDS that somebody else exported stays."""
     environment = dict(base)
     older = base.get("ROS_DISTRO", "") in OLDER_PROFILE_NAME
-    environment.setdefault(
-        "FASTRTPS_DEFAULT_PROFILES_FILE" if older else "FASTDDS_DEFAULT_PROFILES_FILE", str(config_folder() / "fastdds.xml")
-    )
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if older else "FASTDDS_DEFAULT_PROFILES_FILE"
+    if base.get("ROS_DISTRO", "") == "humble":  # has no ranges of discovery, and adds shared memory to every profile
+        profile = PICTURES_PROFILE
+    if _is_ours(base.get(variable, "")):
+        environment[variable] = str(config_folder() / profile)
+        if base.get(RANGE) in ("LOCALHOST", "SYSTEM_DEFAULT"):  # both stay on this machine: fastdds_udp.xml
+            environment[RANGE] = "SYSTEM_DEFAULT" if profile == UDP_PROFILE else "LOCALHOST"
     environment.setdefault("RCUTILS_CONSOLE_OUTPUT_FORMAT", "{severity}: {message}")
     environment.setdefault("OMP_NUM_THREADS", "1")  # the policy sets torch's threads itself
     environment["PYTHONUNBUFFERED"] = "1"
     if domain is not None:
         environment["ROS_DOMAIN_ID"] = str(domain)
     return environment
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a profile is one of the package, which the starters may exchange; so it is where none is named."""
+    if not path:
+        return True
+    try:
+        said = Path(path).read_bytes()  # an installed copy and the one in the sources are the same
+    except OSError:
+        return False
+    return any(said == (config_folder() / name).read_bytes() for name in (PICTURES_PROFILE, UDP_PROFILE))
 
 
 def ros_arguments(
@@ -85,7 +112,7 @@ class Stack:
     ) -> None:
         """remappings: of every node, as pairs of our name and the name on the wire."""
         self._config, self._say, self._namespace, self._remappings = config, say, namespace, remappings
-        self._environment = stack_environment(os.environ, domain)
+        self._domain = domain
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._readers: list[threading.Thread] = []
         self._folder = tempfile.TemporaryDirectory(prefix="worldagen-")
@@ -129,7 +156,7 @@ class Stack:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=self._environment,
+            env=stack_environment(os.environ, self._domain, profile_of(spec, self._config)),
             start_new_session=True,
             preexec_fn=end_with_parent,
         )

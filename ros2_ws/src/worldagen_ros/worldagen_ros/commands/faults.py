@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from worldagen.errors import ConfigError
+from worldagen_ros.specs import UDP_PROFILE
 from worldagen_ros.stack import stack_environment
 
 DOMAINS = range(60, 102)
@@ -59,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     overrides = {**(PATIENT if args.patient else {}), **parse_overrides(args.set)}
     taken, domain = free_domain() if args.domain is None else (None, args.domain)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # tidies up, as Ctrl-C does
-    os.environ.update(stack_environment(os.environ, domain))
+    # Without shared memory: a node that is killed would keep the relay waiting.
+    os.environ.update(stack_environment(os.environ, domain, UDP_PROFILE))
     # Imported here: what is wrong with the request is said before.
     from worldagen_ros.faults.campaign import Campaign, Trial
     from worldagen_ros.faults.report import write_report

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from worldagen.assembly import FROZEN_S
@@ -187,6 +187,9 @@ class Campaign:
         record = take(rig, fault, self._chance.uniform(EARLIEST_S, LATEST_S))
         trial = judged(rig, fault, record)
         self.trials.append(trial)
+        if not trial.verdict.passed:  # what was seen, for whoever looks for the reason
+            seen = {"fault": fault.name, "problems": trial.verdict.problems, **asdict(record)}
+            (self._folder / f"wrong{len(self.trials)}.json").write_text(json.dumps(seen, indent=1) + "\n", encoding="utf-8")
         self._tell(trial)
 
 

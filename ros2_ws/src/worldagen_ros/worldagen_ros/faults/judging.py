@@ -41,11 +41,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Said:
-    """A state that was announced, and the words that came with it."""
+    """A state that was announced, and the words that came with it. number: of its publisher, counted from 1; 0: unknown."""
 
     sent_ns: int
     state: str
     reason: str = ""
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,7 @@ def chains(record: Record) -> list[list[Command]]:
     """The commands, cut where the pose was put onto the measured one anew: where READY or DISABLED was announced in between,
     where a FAULT set it back to an arm that did not follow, or where another publisher began."""
     cuts = sorted(said.sent_ns for said in record.command if said.state in (READY, "DISABLED"))
+    cuts += [after.sent_ns for before, after in pairwise(record.command) if after.number > before.number + 1 > 1]  # who knows
     for said in record.command:
         if said.state == FAULT and NOT_FOLLOWED in said.reason:  # announced right after the command that sets it back
             cuts += [max((one.sent_ns for one in record.commands if one.sent_ns <= said.sent_ns), default=0)]
@@ -266,7 +268,8 @@ def _too_fast_by_the_clock(chain: Sequence[Command], limits: LimitsConfig, perio
 
 
 def moved_by_old_plans(record: Record, max_chunk_age_s: float) -> list[str]:
-    """Each time RUNNING began: whether the chunk that began it answers an observation from after what stopped the arm."""
+    """Each time RUNNING began: whether the chunk that began it answers an observation from after the arm was last moved by a
+    plan: by the command before that of the tick in which it was stopped. Where ticks are late, that can be long before."""
     problems, left = [], None
     for before, said in pairwise(record.command):
         if before.state == RUNNING != said.state:
@@ -281,7 +284,11 @@ def moved_by_old_plans(record: Record, max_chunk_age_s: float) -> list[str]:
         if age_s > max_chunk_age_s + 2 * OLD_NS * 1e-9:
             problems.append(f"a chunk {age_s:.2f} s old began to play")
         stopped = left is not None and left.state in (HOLD, FAULT) and RAN_OUT not in left.reason  # else its age is what counts
-        if left is not None and stopped and heard[-1].stamp_ns < left.sent_ns - OLD_NS:
+        if left is None or not stopped:
+            continue
+        ticks = [command.sent_ns for command in record.commands if command.sent_ns <= left.sent_ns]
+        moved_ns = ticks[-2] if len(ticks) > 1 else left.sent_ns
+        if heard[-1].stamp_ns < moved_ns - OLD_NS:
             old_s = (left.sent_ns - heard[-1].stamp_ns) * 1e-9
             problems.append(f"a plan from {old_s:.2f} s before {left.state} ({left.reason}) was played after it")
     return problems

@@ -97,16 +97,16 @@ class Watch(Node):
             self._record.openings.append(msg.opening)
 
     def _on_command(self, msg: CommandStatus, information: Any) -> None:
-        self.command = Said(information["source_timestamp"], COMMAND_STATES[msg.state], msg.reason)
+        self.command = _said(information, COMMAND_STATES[msg.state], msg.reason)
         self.measured_tick = msg.jitter_p99, msg.jitter_max
         self._keep("command", self.command)
 
     def _on_policy(self, msg: PolicyStatus, information: Any) -> None:
-        self.policy = Said(information["source_timestamp"], POLICY_STATES[msg.state], msg.detail)
+        self.policy = _said(information, POLICY_STATES[msg.state], msg.detail)
         self._keep("policy", self.policy)
 
     def _on_stack(self, msg: StackStatus, information: Any) -> None:
-        self.stack = Said(information["source_timestamp"], STACK_STATES[msg.state], msg.detail)
+        self.stack = _said(information, STACK_STATES[msg.state], msg.detail)
         self._keep("stack", self.stack)
 
     def _on_diagnostics(self, msg: DiagnosticArray, information: Any) -> None:
@@ -122,3 +122,7 @@ class Watch(Node):
         record = self._record
         if record is not None:
             getattr(record, what).append(one)
+
+
+def _said(information: Any, state: str, reason: str) -> Said:
+    return Said(information["source_timestamp"], state, reason, information["publication_sequence_number"])
