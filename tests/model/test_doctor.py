@@ -355,6 +355,18 @@ def test_tensorrt_is_missed_only_where_there_is_a_gpu():
     assert accelerator.check_tensorrt("found", {"version": "10.3"}, "", "a GPU") == ok("TensorRT", "10.3")
 
 
+def test_what_int8_gains_is_read_off_the_processor(tmp_path):
+    x86, arm = tmp_path / "x86", tmp_path / "arm"
+    x86.write_text("processor\t: 0\nflags\t\t: fpu sse2 avx512f avx512_vnni\n")
+    arm.write_text("processor\t: 0\nFeatures\t: fp asimd asimddp\n")
+    assert accelerator.look_at_byte_products(x86) == "avx512_vnni"
+    assert accelerator.look_at_byte_products(arm) == "asimddp"
+    assert accelerator.look_at_byte_products(tmp_path / "gone") == ""
+    assert accelerator.check_onnxruntime("", "asimddp").level is Level.SKIP
+    assert accelerator.check_onnxruntime("1.23.2", "asimddp") == ok("ONNX Runtime", "1.23.2; int8 gains by asimddp")
+    assert "gains little" in accelerator.check_onnxruntime("1.23.2", "").found
+
+
 @pytest.mark.parametrize(
     ("answer", "gpu", "level"),
     [

@@ -142,6 +142,7 @@ def _accelerator(running: "Mapping[str, Trial]", renderer: str) -> "list[Finding
         *attempt("GPU", lambda: checks.check_gpu(gpu)),
         *drawing,
         *attempt("TensorRT", lambda: checks.check_tensorrt(tensorrt, *_answer(running.get("tensorrt")), gpu)),
+        *attempt("ONNX Runtime", lambda: checks.check_onnxruntime(_version("onnxruntime"), checks.look_at_byte_products())),
         *attempt("torch", lambda: checks.check_torch(_version("torch"), *_answer(running.get("torch")), gpu, cores)),
     ]
 

@@ -9,6 +9,7 @@ from typing import Any
 from worldagen.doctor.findings import Finding, fail, ok, skip, warn
 
 NVIDIA, DISPLAY = "0x10de", "0x03"  # PCI vendor, and how the class of a graphics device begins
+BYTE_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")  # of a processor: it multiplies bytes at once
 SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software")  # in the name of a renderer that draws on the CPU
 
 
@@ -129,6 +130,26 @@ def check_tensorrt(installed: str, answer: dict[str, Any] | None, fault: str, gp
     if answer is None:
         return warn(name, f"found, but cannot be imported ({fault})", "install it anew: its version must fit Python and CUDA")
     return ok(name, answer["version"])
+
+
+def look_at_byte_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The instructions of this processor that multiply bytes, in words, "" for none."""
+    lines = _read(cpuinfo).splitlines()
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.partition(":")[2].split()}
+    return ", ".join(name for name in BYTE_PRODUCTS if name in flags)
+
+
+def check_onnxruntime(version: str, byte_products: str) -> Finding:
+    """version: of what is installed, "" for nothing. byte_products: look_at_byte_products."""
+    name = "ONNX Runtime"
+    if not version:
+        return skip(name, "not installed; engine.kind=onnxruntime needs it")
+    gain = (
+        f"int8 gains by {byte_products}"
+        if byte_products
+        else "int8 gains little: this processor does not multiply bytes at once"
+    )
+    return ok(name, f"{version}; {gain}")
 
 
 def check_drawing(installed: bool, answer: dict[str, Any] | None, fault: str, gpu: str) -> Finding:

@@ -46,7 +46,7 @@ class DirectPlayer:
     def __init__(self, config: DeploymentConfig, film: Film | None = None) -> None:
         self._config, self._film = config, film or Film(None, 0)
         # The network first: torch's compiler crashes when it is loaded after an OpenGL driver with an LLVM of its own.
-        decider = DECIDERS[config.policy.kind](config.policy, config.robot)
+        decider = DECIDERS[config.policy.kind](config.policy, config.robot, config.engine)
         self._episodes = Episodes(make_environment(config.sim.environment, config.sim.renderer, config.sim.options))
         self._stack = DirectStack(config, self._episodes, decider)
 

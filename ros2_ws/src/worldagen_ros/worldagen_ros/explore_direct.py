@@ -84,7 +84,7 @@ class _Explorer:
         if bag.exists() and (not bag.is_dir() or any(bag.iterdir())):
             raise BagError(f"{bag}: there is something already; explore into a new folder")
         # The network first: torch's compiler crashes when it is loaded after an OpenGL driver with an LLVM of its own.
-        decider = decider or DECIDERS[config.policy.kind](config.policy, config.robot)
+        decider = decider or DECIDERS[config.policy.kind](config.policy, config.robot, config.engine)
         self._ours = environment is None
         self._environment = environment or make_environment(config.sim.environment, config.sim.renderer, config.sim.options)
         self._episodes = Episodes(self._environment, ends_on_success=False)
