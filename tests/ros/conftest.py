@@ -20,6 +20,12 @@ from worldagen_ros.managed import ManagedNode
 from worldagen_ros.specs import UDP_PROFILE
 from worldagen_ros.stack import Stack, stack_environment
 
+# Modules whose tests ask whether something came in time. The others wait for conditions, however long that takes.
+WATCH_THE_CLOCK = """
+    test_adapter_services test_command_node test_doctor_live test_explore test_faults test_latency_traces test_lifecycle
+    test_monitor_node test_picture_costs test_policy_engine test_policy_node test_recorder test_soak test_stack
+    test_trajectory_output test_two_stacks test_launch_arguments test_launch_files
+""".split()
 FIRST_PORT = 22100  # a bound port marks a domain as taken, for other test runs on this machine
 
 
@@ -27,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/ros/" in str(item.path):
             item.add_marker(pytest.mark.ros)
+        if item.path.stem in WATCH_THE_CLOCK:
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ from worldagen_ros.inputs import LOOKS_PER_PERIOD, PERIODS_OF_SILENCE
 EARLIEST_S, LATEST_S = 0.05, 0.6  # of the injection, after the arm is seen to move
 REACTION_S = 4.0  # so long the expected state may take, besides what is waited for on purpose
 STILL_S = 0.3  # so long it is watched at rest
+ARRIVES_S = 0.3  # so long what was sent may be on its way to us, where everything is late
 FAULT_WATCHED_S = 0.4  # so long a FAULT is watched with everything in order again
 BACK_S = 20.0  # so long the arm may take to go on
 RESERVE_MIB = 6144  # of disk above the recorder's floor; others write on it, too
@@ -225,6 +226,7 @@ def take(rig: Rig, fault: Fault, after_s: float) -> Record:
         rig.undo(fault)
         come_back(rig, fault, record)
     rig.tidy(fault)
+    time.sleep(ARRIVES_S)  # the chunk that set it going comes from another sender than the news that it goes
     return watch.end()
 
 
