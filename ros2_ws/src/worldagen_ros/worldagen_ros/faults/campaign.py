@@ -226,8 +226,9 @@ def take(rig: Rig, fault: Fault, after_s: float) -> Record:
         rig.undo(fault)
         come_back(rig, fault, record)
     rig.tidy(fault)
+    ended_ns = time.time_ns()
     time.sleep(ARRIVES_S)  # the chunk that set it going comes from another sender than the news that it goes
-    return watch.end()
+    return watch.end(ended_ns)
 
 
 def announced(record: Record, states: Sequence[str]) -> bool:

@@ -63,13 +63,18 @@ class Watch(Node):
             self._record = Record(command=[self.command], policy=[self.policy], stack=[self.stack])
             return self._record
 
-    def end(self) -> Record:
-        """The record, complete."""
+    def end(self, ended_ns: int = 0) -> Record:
+        """The record, complete: of what was sent until then, or until now."""
         with self._lock:
             record, self._record = self._record, None
         assert record is not None
-        record.ended_ns = time.time_ns()
+        record.ended_ns = ended_ns or time.time_ns()
+        told: list[Any]
+        for told in (record.command, record.policy, record.stack, record.troubles, record.chunks):
+            told[:] = [one for one in told if one.sent_ns <= record.ended_ns]
         for sent_ns, number, data in self._poses:
+            if sent_ns > record.ended_ns:
+                continue
             pose = deserialize_message(data, PoseStamped).pose
             position, turn = pose.position, pose.orientation
             record.commands.append(
