@@ -21,11 +21,26 @@ from worldagen_ros.specs import UDP_PROFILE
 from worldagen_ros.stack import Stack, stack_environment
 
 # Modules whose tests ask whether something came in time. The others wait for conditions, however long that takes.
-WATCH_THE_CLOCK = """
-    test_adapter_services test_command_node test_doctor_live test_explore test_faults test_latency_traces test_lifecycle
-    test_monitor_node test_picture_costs test_policy_engine test_policy_node test_recorder test_soak test_stack
-    test_trajectory_output test_two_stacks test_launch_arguments test_launch_files
-""".split()
+WATCH_THE_CLOCK = (
+    "test_adapter_services",
+    "test_command_node",
+    "test_doctor_live",
+    "test_explore",
+    "test_faults",
+    "test_latency_traces",
+    "test_lifecycle",
+    "test_monitor_node",
+    "test_picture_costs",
+    "test_policy_engine",
+    "test_policy_node",
+    "test_recorder",
+    "test_soak",
+    "test_stack",
+    "test_trajectory_output",
+    "test_two_stacks",
+    "test_launch_arguments",
+    "test_launch_files",
+)
 FIRST_PORT = 22100  # a bound port marks a domain as taken, for other test runs on this machine
 
 

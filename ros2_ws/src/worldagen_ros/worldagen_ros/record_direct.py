@@ -25,7 +25,9 @@ class DirectRecorder:
         self._config, self._request = config, request
         environment = make_environment(request.environment, config.sim.renderer, config.sim.options)
         self._episodes = Episodes(environment, request.tail_steps)
-        self._stack = DirectStack(config, self._episodes, DECIDERS[config.policy.kind](config.policy, config.robot, config.engine))
+        self._stack = DirectStack(
+            config, self._episodes, DECIDERS[config.policy.kind](config.policy, config.robot, config.engine)
+        )
         self._topics = demonstrating.topics_of(config)
 
     def record(self, attempt: Attempt, folder: Path) -> Ended:
