@@ -17,6 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,8 @@ from worldagen.history import (
 from worldagen.network.config import VIEWS, find_preset
 from worldagen.network.heads import join_patches
 from worldagen.network.layout import CONTEXT_GROUPS, Group
-from worldagen.network.worldagen import WindowMemory, WorldAgen
+from worldagen.network.lean import Attender, LeanBackbone, fits
+from worldagen.network.worldagen import WorldAgen
 from worldagen.policy_conventions import PolicyConventions, find_preset_conventions, state_numbers
 from worldagen.preprocess import ViewScaler, restore_image
 from worldagen.types import ActionChunk, Observation
@@ -62,7 +64,7 @@ class _Decision:
     """
 
     step: int
-    memory: WindowMemory | None
+    memory: Any
     seen: tuple[torch.Tensor, torch.Tensor]
 
 
@@ -80,6 +82,7 @@ class NetworkPolicy:
         if history not in HISTORY_MODES:
             raise ConfigError(f"history is {history!r}; choose one of: {', '.join(HISTORY_MODES)}")
         self.network = network.eval()
+        self._attender: Attender = LeanBackbone(network) if fits(network) else network
         self.conventions = conventions
         self.history: HistoryMode = history
         self._bank: AdapterBank | None = None  # made when it is first asked for: the base's digest takes a moment
@@ -98,6 +101,11 @@ class NetworkPolicy:
         is used until it fails: then `encoder_fault` says why, and the network itself goes on.
         """
         self._encoder, self._encoder_fault = encoder, ""
+
+    def use_plain_backbone(self) -> None:
+        """Let transformers compute the backbone, as in training; for comparisons. Before the first `reset`, or after one."""
+        self._attender = self.network
+        self._forget()
 
     @property
     def encoder_fault(self) -> str:
@@ -231,10 +239,10 @@ class NetworkPolicy:
             return
         newest = self._newest_unit(self._step)
         tokens, indices = self._past(newest, past_chunks(list(self._executed), newest, self.history))
-        memory = WindowMemory()
+        memory = self._attender.memory()
         if newest:
             with torch.inference_mode():
-                self.network.attend(tokens[None], indices, memory)
+                self._attender.attend(tokens[None], indices, memory)
         self._prepared = memory
 
     def predict(self) -> dict[str, np.ndarray]:
@@ -268,7 +276,7 @@ class NetworkPolicy:
         self._frames: deque[dict[Group, torch.Tensor]] = deque(maxlen=units)  # settled state, latent and cls tokens
         self._executed: deque[torch.Tensor] = deque(maxlen=units)  # (m, D) settled tokens of the chunks given
         self._decision: _Decision | None = None
-        self._prepared: WindowMemory | None = None
+        self._prepared: Any = None  # a memory of the backbone
         self._pictures: np.ndarray | None = None
 
     def _choose(self, observation: Observation, earlier: Sequence[Observation]) -> list[Observation]:
@@ -320,7 +328,7 @@ class NetworkPolicy:
         """(m, 7) network actions -> (m, D) settled tokens."""
         return self.network.settle(self.network.action_encoder(self._tensor(numbers)))
 
-    def _decide(self, frames: dict[Group, torch.Tensor]) -> tuple[np.ndarray, WindowMemory]:
+    def _decide(self, frames: dict[Group, torch.Tensor]) -> tuple[np.ndarray, Any]:
         """The action pass: tokens of the newest unit -> (m, 7) network actions, and what the backbone has read."""
         newest = self._newest_unit(self._step)
         prompts, places = self._prompts(newest, Group.ACTION_PREDICTION)
@@ -328,10 +336,10 @@ class NetworkPolicy:
         tokens, indices = torch.cat([own, prompts]), torch.cat([own_places, places])
         memory, self._prepared = self._prepared, None
         if memory is None:
-            memory = WindowMemory()
+            memory = self._attender.memory()
             past, past_places = self._past(newest, past_chunks(list(self._executed), newest, self.history))
             tokens, indices = torch.cat([past, tokens]), torch.cat([past_places, indices])
-        hidden = self.network.attend(tokens[None], indices, memory)
+        hidden = self._attender.attend(tokens[None], indices, memory)
         arm, gripper_logit = self.network.action_head(hidden[0, -len(prompts) :])
         return self._action_numbers(arm, gripper_logit), memory
 
@@ -357,8 +365,8 @@ class NetworkPolicy:
             past, past_places = self._past(newest, list(self._executed)[:newest], skip_newest=True)
             own, own_places = self._own(newest, frames)
             tokens, indices = torch.cat([past, own, tokens]), torch.cat([past_places, own_places, indices])
-            memory = WindowMemory()
-        return self.network.attend(tokens[None], indices, memory)[:, -len(prompts) :]
+            memory = self._attender.memory()
+        return self._attender.attend(tokens[None], indices, memory)[:, -len(prompts) :]
 
     def _newest_unit(self, step: int) -> int:
         return min(step, self.network.config.units - 1)

@@ -67,11 +67,14 @@ def test_an_instruction_is_encoded_once_however_often_it_comes_back():
     assert len(calls) == 1  # the drawer was known already
 
 
-def test_a_frame_is_encoded_once_and_only_the_tokens_that_are_read_reach_the_backbone():
+def test_a_frame_is_encoded_once_and_only_the_tokens_that_are_read_reach_the_backbone(monkeypatch):
     policy, seen = new_policy(), random_observations(6)
     pictures, tokens = [], []
     policy.network.vision.register_forward_hook(lambda _, inputs, __: pictures.append(len(inputs[0])))
-    policy.network.backbone.register_forward_hook(lambda _, inputs, __: tokens.append(inputs[0].shape[1]))
+    attend = policy._attender.attend
+    monkeypatch.setattr(
+        policy._attender, "attend", lambda given, *others: (tokens.append(given.shape[1]), attend(given, *others))[1]
+    )
     for observation in seen:
         policy.act(observation)
     assert sum(pictures) == 2 * len(seen)

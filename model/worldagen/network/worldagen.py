@@ -174,6 +174,10 @@ class WorldAgen(nn.Module):
         """The last step before the backbone, the same for every token: add the position vector, normalise."""
         return self.input_norm(tokens + self.position)
 
+    def memory(self) -> "WindowMemory":
+        """Of a window of which nothing has been seen."""
+        return WindowMemory()
+
     def attend(
         self,
         tokens: torch.Tensor,

@@ -1,0 +1,182 @@
+"""The Qwen3 backbone as a running network computes it: the same layers, with less around them.
+
+transformers is what the network is trained and adapted with. For the few tokens of one decision much time goes into its calls
+instead of products. Here queries, keys and values are one product, and so are gate and up; keys and values go into buffers that
+are made once; rotary angles are looked up. Measured by benchmarks/decision.py.
+
+The network's own weights become views of the joined ones, so nothing is held twice. Weights that are exchanged later, as an
+adapter bank does, are joined when they are first met.
+
+Legend: T tokens of this call, S tokens remembered, L tokens of a window, D token width, H heads, W width of a head.
+"""
+
+import weakref
+from collections import OrderedDict
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from worldagen.network.backbone import Qwen3Backbone
+from worldagen.network.worldagen import WorldAgen
+
+JOINED_KEPT = 3  # sets of a layer's weights: the base's, an active adapter's, and one that is compared with it
+
+
+class Attender(Protocol):
+    """What runs the backbone of a session: the network itself, or a LeanBackbone of it."""
+
+    def memory(self) -> Any:
+        """Of a window of which nothing has been seen; for `attend` of the same object."""
+        ...
+
+    def attend(self, tokens: torch.Tensor, indices: torch.Tensor, memory: Any = None) -> torch.Tensor:
+        """As WorldAgen.attend, of one window: (1, T, D) -> (1, T, D)."""
+        ...
+
+
+class LeanMemory:
+    """Tokens of one window that the backbone has seen: their window indices (S,), their keys and values."""
+
+    def __init__(self, buffer: torch.Tensor, indices: torch.Tensor) -> None:
+        self.buffer, self.indices = buffer, indices  # (layers, 2, H, L, W); its first S are filled
+
+
+class LeanBackbone:
+    """Belongs to the thread that owns the network. Weights may be exchanged between two calls, not changed in place."""
+
+    def __init__(self, network: WorldAgen) -> None:
+        """Takes over the backbone's weights: its parameters become views. The network must have a backbone that `fits`."""
+        model: Any = network.backbone.model
+        config = model.config
+        self._network, self._heads, self._width, self._eps = (
+            network,
+            config.num_attention_heads,
+            config.head_dim,
+            config.rms_norm_eps,
+        )
+        self._rotary, self._norm = model.rotary_emb, model.norm
+        self._layers = [_Layer(layer) for layer in model.layers]
+        self._spare: list[torch.Tensor] = []
+        self._angles: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def memory(self) -> LeanMemory:
+        """Of a window of which nothing has been seen. Its buffer is used again once nobody holds the memory any more."""
+        position = self._network.position
+        shape = (len(self._layers), 2, self._heads, self._network.layout.length, self._width)
+        while self._spare and (self._spare[-1].device, self._spare[-1].dtype) != (position.device, position.dtype):
+            self._spare.pop()  # the network has moved
+        buffer = self._spare.pop() if self._spare else torch.empty(shape, dtype=position.dtype, device=position.device)
+        memory = LeanMemory(buffer, torch.empty(0, dtype=torch.long, device=position.device))
+        weakref.finalize(memory, self._spare.append, buffer)
+        return memory
+
+    def attend(self, tokens: torch.Tensor, indices: torch.Tensor, memory: LeanMemory | None = None) -> torch.Tensor:
+        """As WorldAgen.attend, of one window: (1, T, D) -> (1, T, D)."""
+        memory = memory or self.memory()
+        first, heads, width = len(memory.indices), self._heads, self._width
+        memory.indices = torch.cat([memory.indices, indices])
+        last = len(memory.indices)
+        mask = self._network.mask[indices][:, memory.indices]  # (T, S + T)
+        cos, sin = (angles[indices] for angles in self._tables())
+        x = tokens[0]
+        for layer, kept in zip(self._layers, memory.buffer, strict=True):
+            joined, gates = layer.joined()
+            projected = F.linear(self._normalised(x, layer.norm_before), joined).view(-1, 3, heads, width).permute(1, 2, 0, 3)
+            queries = _turned(self._normalised(projected[0], layer.norm_queries), cos, sin)
+            kept[0, :, first:last] = _turned(self._normalised(projected[1], layer.norm_keys), cos, sin)
+            kept[1, :, first:last] = projected[2]
+            read = F.scaled_dot_product_attention(
+                queries[None], kept[None, 0, :, :last], kept[None, 1, :, :last], attn_mask=mask
+            )
+            x = x + F.linear(read[0].transpose(0, 1).flatten(1), layer.out.weight)
+            gate, up = F.linear(self._normalised(x, layer.norm_after), gates).chunk(2, dim=-1)
+            x = x + F.linear(F.silu(gate) * up, layer.down.weight)
+        return self._normalised(x, self._norm)[None]
+
+    def _normalised(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+        weight: Any = norm.weight
+        return F.rms_norm(x, weight.shape, weight, self._eps)
+
+    def _tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines of every place in a window, (L, W) each, by the backbone's own module."""
+        position = self._network.position
+        if self._angles is None or (self._angles[0].device, self._angles[0].dtype) != (position.device, position.dtype):
+            places = torch.arange(self._network.layout.length, device=position.device)
+            cos, sin = self._rotary(position[None, None], places[None])
+            self._angles = cos[0], sin[0]
+        return self._angles
+
+
+class _Layer:
+    """The weights of one layer, joined."""
+
+    def __init__(self, layer: Any) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self.norm_before, self.norm_after = layer.input_layernorm, layer.post_attention_layernorm
+        self.norm_queries, self.norm_keys = attention.q_norm, attention.k_norm
+        self.out, self.down = attention.o_proj, mlp.down_proj
+        self._parts = (
+            [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight],
+            [
+                mlp.gate_proj.weight,
+                mlp.up_proj.weight,
+            ],
+        )
+        self._kept: OrderedDict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]] = OrderedDict()
+        with torch.inference_mode(False), torch.no_grad():
+            whole = [_whole(parts) for parts in self._parts]
+        self._kept[self._key()] = whole[0], whole[1], [part.data for parts in self._parts for part in parts]
+
+    def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(3 H W, D) of queries, keys and values, and of gate and up, as the network has them now."""
+        key = self._key()
+        if key not in self._kept:
+            # The parts are kept, too: while they live, no other weights can have their addresses.
+            parts = [part.data for parts in self._parts for part in parts]
+            self._kept[key] = torch.cat(parts[:3]), torch.cat(parts[3:]), parts
+            if len(self._kept) > JOINED_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key][:2]
+
+    def _key(self) -> tuple[int, ...]:
+        return tuple(part.data_ptr() for parts in self._parts for part in parts)
+
+
+def fits(network: WorldAgen) -> bool:
+    """Whether a network has a backbone that is computed here: Qwen3, of plain linear layers without biases of one type."""
+    if not isinstance(network.backbone, Qwen3Backbone):
+        return False
+    model: Any = network.backbone.model
+    linears = [
+        linear
+        for layer in model.layers
+        for linear in (
+            *(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj, layer.self_attn.o_proj),
+            *(layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj),
+        )
+    ]
+    plain = all(type(linear) is nn.Linear and linear.bias is None for linear in linears)
+    alone = model.config.num_key_value_heads == model.config.num_attention_heads
+    return plain and alone and len({linear.weight.dtype for linear in linears}) == 1
+
+
+def _whole(parts: list[nn.Parameter]) -> torch.Tensor:
+    """The parts, one below the other, as views of one tensor; which they may be already, by another session on the network."""
+    joined = torch.cat([part.data for part in parts])
+    row = parts[0].stride(0) * parts[0].element_size()
+    begins = [part.data_ptr() for part in parts]
+    follow = [begin + len(part) * row for begin, part in zip(begins, parts, strict=True)]
+    if begins[1:] == follow[:-1] and len({part.untyped_storage().data_ptr() for part in parts}) == 1:
+        return parts[0].data.as_strided(joined.shape, joined.stride())
+    for part, view in zip(parts, joined.split([len(part) for part in parts]), strict=True):
+        part.data = view
+    return joined
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """(H, T, W) turned by the angles of its places, (T, W) each."""
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat([-x[..., half:], x[..., :half]], dim=-1) * sin
