@@ -63,7 +63,8 @@ class Clock:
 
 
 class Bench:
-    """Both evaluations of one network, and two more sessions: one prepares ahead, one cannot reuse keys and values."""
+    """Both evaluations of one network, and three more sessions: one prepares ahead, one does so with the backbone as
+    transformers computes it, and one cannot reuse keys and values."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         first = make_policy(args.preset, seed=0, threads=args.threads)
@@ -73,8 +74,10 @@ class Bench:
         self.session = NetworkPolicy(network, conventions)
         self.ahead = NetworkPolicy(network, conventions)
         self.recomputing = NetworkPolicy(network, conventions, "reference")
+        self.transformers = NetworkPolicy(network, conventions)
+        self.transformers.use_plain_backbone()
         self.plain = PlainEvaluation(network, conventions, "aligned", INSTRUCTION)
-        for policy in (self.session, self.ahead, self.recomputing):
+        for policy in (self.session, self.ahead, self.recomputing, self.transformers):
             policy.reset(INSTRUCTION)
 
     def decide(self, observation: Observation, clock: Clock) -> tuple[float, float]:
@@ -85,6 +88,8 @@ class Bench:
         pictures = clock.time("session: predict", self.session.predict_pixels)
         clock.time("prepared session: act", lambda: self.ahead.act(observation))
         clock.time("prepared session: prepare, while the robot moves", self.ahead.prepare)
+        clock.time("the same with the backbone of transformers: act", lambda: self.transformers.act(observation))
+        clock.time("the same with the backbone of transformers: prepare", self.transformers.prepare)
         self.recomputing.act(observation)
         clock.time("session without key and value reuse: predict", self.recomputing.predict_pixels)
         actions = self.session.conventions.actions
@@ -203,6 +208,9 @@ def main() -> None:
             "actions only": _ratio(plain, parts["session: act"]),
             "actions only, prepared ahead": _ratio(plain, parts["prepared session: act"]),
             "with a world prediction": _ratio(plain, both),
+            "prepared ahead, than with the backbone of transformers": _ratio(
+                parts["the same with the backbone of transformers: act"], parts["prepared session: act"]
+            ),
         },
         "largest_gap": {"actions": max(gap for gap, _ in gaps), "pixels": max(gap for _, gap in gaps)},
         "seconds": {part: summarise(many) for part, many in {"plain": plain, **parts}.items()},

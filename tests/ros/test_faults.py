@@ -199,6 +199,17 @@ def test_a_manager_that_was_stopped_accuses_nobody_of_silence(start_ros):
         manager.watch()
 
 
+def test_who_hangs_is_taken_down_last_and_keeps_the_command_node_waiting_no_more(start_ros, monkeypatch):
+    graph, asked = start_ros(), []
+    manager = ManagerNode()
+    graph.nodes.append(manager)
+    manager.active = ["sim", "command", "policy", "recorder"]
+    manager.heard_s = {**dict.fromkeys(manager.active, time.monotonic()), "recorder": time.monotonic() - 100.0}
+    monkeypatch.setattr(manager, "dismiss", lambda name, _: asked.append(name) or iter(()))
+    list(manager.take_down())
+    assert asked == ["policy", "command", "sim", "recorder"] * 2
+
+
 def test_in_real_time_a_simulator_does_not_obey_what_was_meant_for_the_last_episode():
     told = []
     clock = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=0))

@@ -114,16 +114,23 @@ class ManagerNode(Node):
             self.heard_s = dict.fromkeys(self.heard_s, now_s)
         self.watched_s = now_s
         for name, heard_s in self.heard_s.items():
-            if now_s - heard_s > self.timeout_s:
+            if self.is_silent(name):
                 raise Failed(f"{name} is silent for {now_s - heard_s:.1f} s")
+
+    def is_silent(self, name: str) -> bool:
+        """Whether an active node's heartbeat has stopped."""
+        now_s = time.monotonic()
+        return now_s - self.heard_s.get(name, now_s) > self.timeout_s
 
     def take_down(self) -> Story:
         """Deactivate in reverse order, then clean up; whoever does not answer is left to the one who ends the processes."""
         self.tell(StackStatus.STOPPING if self.failure == ASKED else StackStatus.FAILED, self.failure)
-        for name in reversed(self.active):
-            yield from self.dismiss(name, Transition.TRANSITION_DEACTIVATE)
-        for name in reversed(self.active):
-            yield from self.dismiss(name, Transition.TRANSITION_CLEANUP)
+        # Who is silent comes last: the others need not wait for it, and an arm may be moving.
+        silent = [name for name in self.active if self.is_silent(name)]
+        order = [*(name for name in reversed(self.active) if name not in silent), *reversed(silent)]
+        for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+            for name in order:
+                yield from self.dismiss(name, transition)
 
     def dismiss(self, name: str, transition: int) -> Story:
         if not self.change[name].service_is_ready():
