@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +119,7 @@ class SaidLines:
         self._lock = threading.Lock()
         self._since: Counter[tuple[str, str]] = Counter()
         self._texts: Counter[str] = Counter()
+        self._complaints: deque[str] = deque(maxlen=10)
 
     def __call__(self, name: str, line: str) -> None:
         severity, colon, _ = line.partition(": ")
@@ -126,6 +127,13 @@ class SaidLines:
         with self._lock:
             self._since[name, severity] += 1
             self._texts[f"[{name}] {PARTICULARS.sub('#', line)}"] += 1
+            if severity in ("ERROR", "FATAL", "OTHER"):
+                self._complaints.append(f"[{name}] {line}")
+
+    def complaints(self) -> str:
+        """The last errors, a line each, for whoever must say why a stack has ended."""
+        with self._lock:
+            return "".join(f"\n  {line}" for line in self._complaints)
 
     def forget(self) -> None:
         """Start counting afresh."""
@@ -204,7 +212,7 @@ class Soak:
         while (now_s := time.monotonic() - began_s) < plan.seconds:
             rclpy.spin_once(self._client, timeout_sec=0.05)
             if problem := self._stack.ended() or self._refused:
-                raise StackError(str(problem))
+                raise StackError(f"{problem}{self._said.complaints()}")
             if now_s >= len(samples) * plan.sample_s:
                 samples.append(self._look(now_s))
             if plan.adapters and now_s >= (swaps + 1) * plan.swap_s:
