@@ -73,6 +73,11 @@ def test_exchanged_weights_are_followed_and_the_base_comes_back_without_joining_
         for policy in (lean, plain):
             policy.use_adapter("")
         assert layer.joined()[0] is base[0]
+    for _ in range(JOINED_KEPT + 2):  # swapped from one to the next, each time with tensors of its own
+        lean.load_adapter(folder)
+        lean.act(seen[0])
+    lean.use_adapter("")
+    assert layer.joined()[0] is base[0]
     assert len(layer._kept) <= JOINED_KEPT
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from worldagen.network.backbone import Qwen3Backbone
 from worldagen.network.worldagen import WorldAgen
 
-JOINED_KEPT = 3  # sets of a layer's weights: the base's, an active adapter's, and one that is compared with it
+JOINED_KEPT = 2  # sets of a layer's weights besides the base's: an active adapter's, and one that is compared with it
 
 
 class Attender(Protocol):
@@ -127,11 +127,13 @@ class _Layer:
         self._kept: OrderedDict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]] = OrderedDict()
         with torch.inference_mode(False), torch.no_grad():
             whole = [_whole(parts) for parts in self._parts]
-        self._kept[self._key()] = whole[0], whole[1], [part.data for parts in self._parts for part in parts]
+        self._base = self._key(), (whole[0], whole[1])
 
     def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(3 H W, D) of queries, keys and values, and of gate and up, as the network has them now."""
         key = self._key()
+        if key == self._base[0]:  # never given up: to join it again would be to hold it twice
+            return self._base[1]
         if key not in self._kept:
             # The parts are kept, too: while they live, no other weights can have their addresses.
             parts = [part.data for parts in self._parts for part in parts]

@@ -188,7 +188,9 @@ def chains(record: Record) -> list[list[Command]]:
     """The commands, cut where the pose was put onto the measured one anew: where READY or DISABLED was announced in between,
     where a FAULT set it back to an arm that did not follow, or where another publisher began."""
     cuts = sorted(said.sent_ns for said in record.command if said.state in (READY, "DISABLED"))
-    cuts += [after.sent_ns for before, after in pairwise(record.command) if after.number > before.number + 1 > 1]  # who knows
+    for heard, following in pairwise(record.command):
+        if heard.number and following.number > heard.number + 1:
+            cuts.append(following.sent_ns)  # one that was not heard lies between, and may have been READY
     for said in record.command:
         if said.state == FAULT and NOT_FOLLOWED in said.reason:  # announced right after the command that sets it back
             cuts += [max((one.sent_ns for one in record.commands if one.sent_ns <= said.sent_ns), default=0)]
