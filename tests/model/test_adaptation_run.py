@@ -356,9 +356,11 @@ def test_cancelled_or_killed_in_training_it_leaves_no_half_adapter(place, tmp_pa
 
 
 def test_what_a_process_refuses_comes_through_in_its_words(place, tmp_path):
+    open_before = set(os.listdir("/proc/self/fd"))
     running = AdaptationProcess(asked(place, tmp_path, bag=str(tmp_path / "nowhere")))
     with pytest.raises(AdaptationError, match="nowhere"):
         running.result()
+    assert set(os.listdir("/proc/self/fd")) <= open_before, "its pipes are still open"
 
 
 def test_a_network_without_a_world_model_cannot_be_adapted(place, tmp_path):

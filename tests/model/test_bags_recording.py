@@ -154,12 +154,12 @@ while True:
 
 def test_killed_it_loses_no_more_than_the_flush_interval_and_a_little(tmp_path):
     command = [sys.executable, "-c", RECORDER, str(tmp_path / "bag"), str(Path(__file__).parent)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
-    assert process.stdout is not None
-    sent = [int(process.stdout.readline()) for _ in range(600)]
-    process.send_signal(signal.SIGKILL)
-    sent += [int(line) for line in process.stdout.read().splitlines()]
-    assert process.wait(timeout=10) == -signal.SIGKILL
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        sent = [int(process.stdout.readline()) for _ in range(600)]
+        process.send_signal(signal.SIGKILL)
+        sent += [int(line) for line in process.stdout.read().splitlines()]
+        assert process.wait(timeout=10) == -signal.SIGKILL
     recovery = recover_bag(tmp_path / "bag")
     with open_bag(recovery.folder) as bag:
         found = [message.log_time_ns for message in bag.messages()]

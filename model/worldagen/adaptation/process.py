@@ -108,20 +108,21 @@ class AdaptationProcess:
 
     def _hear(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            try:
-                told = json.loads(line)
-            except ValueError:  # not ours: a library that prints
-                continue
-            if "progress" in told:
-                now = told["progress"]
-                self.progress = Progress(
-                    now["stage"], now["done"], now["of"], float("nan") if now["loss"] is None else now["loss"]
-                )
-            else:
-                self._last = told
+        with self._process.stdout as lines:
+            for line in lines:
+                try:
+                    told = json.loads(line)
+                except ValueError:  # not ours: a library that prints
+                    continue
+                if "progress" in told:
+                    now = told["progress"]
+                    loss = float("nan") if now["loss"] is None else now["loss"]
+                    self.progress = Progress(now["stage"], now["done"], now["of"], loss)
+                else:
+                    self._last = told
 
     def _hear_errors(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._errors = [*self._errors[-20:], line.rstrip()]
+        with self._process.stderr as lines:
+            for line in lines:
+                self._errors = [*self._errors[-20:], line.rstrip()]

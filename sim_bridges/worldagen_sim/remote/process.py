@@ -91,15 +91,14 @@ class SimulatorProcess:
             self._process.kill()
             self._process.wait()
         self._listener.join(1.0)
-        if self._process.stdout is not None and not self._listener.is_alive():
-            self._process.stdout.close()
         shutil.rmtree(self._packages, ignore_errors=True)
         return self._process.returncode
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(line.decode(errors="replace").rstrip()[:400])
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.append(line.decode(errors="replace").rstrip()[:400])
 
 
 def our_packages() -> str:

@@ -204,8 +204,9 @@ class Stack:
 
     def _pass_on(self, name: str, process: "subprocess.Popen[str]") -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            self._say(name, line.rstrip("\n"))
+        with process.stdout as lines:
+            for line in lines:
+                self._say(name, line.rstrip("\n"))
 
 
 def clean_shared_memory() -> None:
