@@ -180,6 +180,34 @@ def test_a_touch_ends_it(make_scene, tmp_path):
     assert ended.result.reason == Result.ENVELOPE and "panda_joint3 changed by 25.00 Nm" in ended.result.message
 
 
+def test_only_while_it_explores_it_hears_joint_states_and_pictures(make_scene, tmp_path):
+    scene = make_scene()
+    streams = (topics.JOINT_STATES, *topics.CAMERA_TOPICS.values())
+
+    def heard() -> list[int]:
+        return [
+            sum(info.node_name == "explore" for info in scene.node.get_subscriptions_info_by_topic(name)) for name in streams
+        ]
+
+    assert heard() == [0, 0, 0]
+    for attempt in range(2):
+        handle = scene.send(tmp_path / f"bag{attempt}", rollouts=1, steps=100_000)
+        scene.in_rollout()
+        assert heard() == [1, 1, 1]
+        handle.cancel_goal_async()
+        assert scene.end(handle).result.reason == Result.CANCELED
+        scene.graph.wait(lambda: heard() == [0, 0, 0], "the end of listening")
+
+
+def test_a_camera_that_never_speaks_ends_it_by_name(make_scene, tmp_path, monkeypatch):
+    monkeypatch.setattr("worldagen_ros.explore_node.MEETING_S", 1.0)
+    scene = make_scene()
+    scene.robot.silent.add("wrist_camera")
+    ended = scene.end(scene.send(tmp_path / "bag", rollouts=1))
+    assert ended.result.reason == Result.INPUT_LOST and ended.result.message.endswith(" of wrist_camera"), ended.result.message
+    assert not (tmp_path / "bag").exists()
+
+
 def test_a_camera_that_stops_ends_it_by_name(make_scene, tmp_path):
     scene = make_scene("explore.envelope.max_camera_age_s:=0.5")
     handle = scene.send(tmp_path / "bag", rollouts=1, steps=100_000)

@@ -47,6 +47,7 @@ TICK_S = 0.02
 FEEDBACK_S, DISK_S = 0.5, 1.0  # between two of each
 PATIENCE_S = 60.0  # with the other nodes, wall time
 CLOSING_S = 10.0  # for policy and recorder to end
+MEETING_S = 10.0  # from the subscription to the first message, on a machine that is busy
 BUTTON_PATIENCE_S, BUTTON_SLIP_S = 20.0, 0.5  # to take hold of the deadman's button; to let it slip
 HOME_ROWS = 6  # of one chunk toward home; the next comes when half of them are played
 
@@ -119,7 +120,8 @@ class ExploreNode(ManagedNode):
         others = ("policy", "recorder", "sim") if self.begins == "reset" else ("policy", "recorder")
         self.acquaintances = {node: Acquaintance(self, node) for node in others}  # made last, on purpose
         self.server = ExploreServer(self, self.instructions(), self.begin, self.on_cancel)
-        self.create_timer(TICK_S, self.tick, clock=STEADY)
+        self.ticking = self.create_timer(TICK_S, self.tick, clock=STEADY)
+        self.ticking.cancel()  # until there is something to go on with
         self.diagnostics.set("exploration", OK, "idle")
         self.get_logger().info(f"ready: rollouts begin with {'a reset' if self.begins == 'reset' else 'the way home'}")
 
@@ -134,6 +136,8 @@ class ExploreNode(ManagedNode):
             )
         if self.robot.source == "hardware":
             yield from self.await_button(run)
+        if not self.lockstep:  # there pictures come when somebody answers them
+            yield from self.await_inputs()
         yield from self.record(run)
         plan = plan_rollouts(run.asked)
         for rollout in plan:
@@ -154,6 +158,14 @@ class ExploreNode(ManagedNode):
         self.get_logger().info("hold the deadman's button")
         yield from self.until(lambda: told().deadman_held, "somebody to hold the deadman's button", BUTTON_PATIENCE_S)
         run.supervised = True
+
+    def await_inputs(self) -> Story:
+        """Until joint states and both cameras were heard. Raises Ending with INPUT_LOST."""
+        deadline_s = time.monotonic() + MEETING_S
+        while missing := self.senses.missing():
+            if time.monotonic() > deadline_s:
+                raise Ending(Reason.INPUT_LOST, f"nothing came within {MEETING_S:g} s of {', '.join(missing)}")
+            yield
 
     def record(self, run: Run) -> Story:
         """Begin the bag."""
@@ -190,7 +202,6 @@ class ExploreNode(ManagedNode):
     def go_home(self, run: Run) -> Iterator[Any]:
         """The arm drives home, then somebody may put the scene in order; returns the time."""
         config, begun_ns = self.config, self.now_ns()
-        yield from self.until(lambda: self.senses.pose is not None, "joint states")
         run.watched_since_s = time.monotonic()
         while not is_home(self.pose(), self.home, config.home_tolerance_m, config.home_tolerance_rad):
             if (self.now_ns() - begun_ns) * 1e-9 > config.home_timeout_s:
@@ -302,6 +313,8 @@ class ExploreNode(ManagedNode):
         self.diagnostics.set("exploration", OK if reason in (Reason.FINISHED, Reason.CANCELED) else ERROR, f"idle; {report}")
         self.get_logger().info(str(report))
         self.run = None
+        self.senses.rest()
+        self.ticking.cancel()
         self.server.finish(report)
 
     # -- what goes on with it, and what ends it ----------------------------------------------------------------------------
@@ -312,6 +325,8 @@ class ExploreNode(ManagedNode):
         folder = str(Path(bag).expanduser().absolute()) if bag else ""
         self.run = Run(asked, folder, 0 if self.lockstep else self.now_ns())
         self.telling = self.story(self.run)
+        self.senses.listen()
+        self.ticking.reset()
         self.diagnostics.set("exploration", OK, f"{asked.rollouts} rollouts into {folder or 'a new bag'}")
         self.tick()
 

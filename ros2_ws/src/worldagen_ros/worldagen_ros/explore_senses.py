@@ -1,4 +1,8 @@
-"""What the explore node hears: the robot, its cameras, the simulator, the recorder. Pictures are counted, never decoded."""
+"""What the explore node hears: the robot, its cameras, the simulator, the recorder. Pictures are counted, never decoded.
+
+Joint states and pictures come so often that a node that does nothing would be busy with them: they are heard from `listen` to
+`rest`, while an exploration is under way.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,6 +11,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from worldagen.errors import WorldAgenError
@@ -23,7 +28,7 @@ RECORDING_STOPPED = "recorder: recording"  # the status of the recorder that say
 
 
 class Senses:
-    """Newest values of everything. on_breach is called at once when the robot leaves its envelope."""
+    """Newest values of everything. on_breach is called at once when the robot leaves its envelope, while it is listened to."""
 
     def __init__(
         self,
@@ -33,10 +38,10 @@ class Senses:
         config: ExploreConfig,
         on_breach: Callable[[Breach], None],
     ) -> None:
-        self._node, self._on_breach = node, on_breach
+        self._node, self._on_breach, self._compressed = node, on_breach, cameras.transport == "compressed"
         self._kinematics = kinematics_of(robot)
         self.watch = EnvelopeWatch(config.envelope)
-        self.pose: Pose | None = None  # measured, once there were joint states
+        self.pose: Pose | None = None  # measured, once joint states came
         self.state_ns = 0  # their stamp
         self.opening = 1.0  # of the gripper, as last commanded, else as measured
         self._commanded = False
@@ -47,30 +52,39 @@ class Senses:
         self.recorder_stopped = ""  # why the recorder ended a bag by itself
         self._chunks_from_ns = 0
         self._recording_since_s = 0.0
-        self._heard_s = dict.fromkeys(STREAMS, time.monotonic())
-        node.create_subscription(
-            JointState, topics.JOINT_STATES, self._on_joints, qos.states(), qos_overriding_options=qos.OVERRIDABLE
-        )
-        compressed = cameras.transport == "compressed"
-        for stream, topic in topics.CAMERA_TOPICS.items():
-            node.create_subscription(
-                CompressedImage if compressed else Image,
-                f"{topic}/compressed" if compressed else topic,
-                partial(self._on_picture, stream),
-                qos.images_in(),
-                raw=True,
-                qos_overriding_options=qos.OVERRIDABLE,
-            )
+        self._heard_s: dict[str, float] = {}  # monotonic, of each stream that was heard since `listen`
+        self._streams: list[Subscription] = []
         node.create_subscription(ActionChunk, topics.ACTION_CHUNK, self._on_chunk, qos.CHUNKS)
         node.create_subscription(GripperCommand, topics.GRIPPER_COMMAND, self._on_gripper, qos.commands(None))
         node.create_subscription(TaskState, topics.TASK_STATE, self._on_task_state, qos.LATCHED)
         node.create_subscription(CommandStatus, topics.COMMAND_STATUS, self._on_command_status, qos.LATCHED)
         node.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, qos.DIAGNOSTICS)
 
+    def listen(self) -> None:
+        """Hear joint states and cameras from now on, as if for the first time."""
+        self.rest()
+        self.pose, self.state_ns, self._heard_s = None, 0, {}
+        self.watch.forget()
+        make = partial(self._node.create_subscription, qos_overriding_options=qos.OVERRIDABLE)
+        self._streams = [make(JointState, topics.JOINT_STATES, self._on_joints, qos.states())]
+        kind, ending = (CompressedImage, "/compressed") if self._compressed else (Image, "")
+        for stream, topic in topics.CAMERA_TOPICS.items():
+            self._streams.append(make(kind, f"{topic}{ending}", partial(self._on_picture, stream), qos.images_in(), raw=True))
+
+    def rest(self) -> None:
+        """Hear them no longer; what they told last stays."""
+        for subscription in self._streams:
+            self._node.destroy_subscription(subscription)
+        self._streams = []
+
+    def missing(self) -> list[str]:
+        """Streams that nothing was heard of since `listen`."""
+        return [stream for stream in STREAMS if stream not in self._heard_s]
+
     def ages_s(self, since_s: float) -> dict[str, float]:
         """How long each input is silent, s, but not longer than since a time of the monotonic clock."""
         now_s = time.monotonic()
-        return {stream: now_s - max(heard_s, since_s) for stream, heard_s in self._heard_s.items()}
+        return {stream: now_s - max(self._heard_s.get(stream, since_s), since_s) for stream in STREAMS}
 
     def await_chunk(self, from_ns: int) -> None:
         """From now on, look for the first chunk that answers an observation of this stamp or later."""
