@@ -48,6 +48,9 @@ class Said:
     reason: str = ""
     number: int = 0
 
+    def __str__(self) -> str:
+        return f"in {self.state} ({self.reason})" if self.reason else f"in {self.state}"
+
 
 @dataclass(frozen=True)
 class HeardChunk:
