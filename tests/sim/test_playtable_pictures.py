@@ -5,10 +5,12 @@ import logging
 import mujoco
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from worldagen.errors import SimulatorError, UnknownName
 from worldagen_sim.playtable import make_playtable, rendering
 from worldagen_sim.playtable.mjcf import build_mjcf
+from worldagen_sim.playtable.readings import POSE_AXES
 from worldagen_sim.playtable.scenes import SCENES
 
 DOWN = np.array([0.0, 0.0, -0.01, 0.0, 0.0, 0.0, 1.0])
@@ -136,3 +138,24 @@ def test_opengl_can_be_switched_off_by_the_environment(monkeypatch, caplog):
 def test_an_unknown_renderer_is_refused_with_those_that_exist():
     with pytest.raises(UnknownName, match="auto, egl, osmesa, raycast"):
         make_playtable(renderer="oil")
+
+
+BLOCKS = ("red_block", "blue_block", "pink_block")
+DARK_BUT_FULL = {  # of each block's own colour, whatever the light: which of red, green and blue is strongest, and by how much
+    "red_block": lambda red, green, blue: red > 3 * max(green, blue),
+    "blue_block": lambda red, green, blue: blue > 2 * max(red, green),
+    "pink_block": lambda red, green, blue: red > 1.2 * blue > 1.4 * green,
+}
+
+
+@pytest.mark.parametrize(("scene", "seed", "view"), [("B", 5, "static"), ("C", 7, "wrist")])  # where all three can be seen
+def test_the_cameras_numbers_say_where_blocks_are_in_the_pictures(playtable, scene, seed, view):
+    values = playtable.reset("open_drawer", scene, seed).values
+    picture = playtable.render()[view]
+    camera = np.array([values[f"{view}_camera_{axis}"] for axis in POSE_AXES])
+    half = np.tan(values[f"{view}_camera_fov"] / 2)
+    for block in BLOCKS:
+        way = np.array([values[f"{block}_{axis}"] for axis in "xyz"]) - camera[:3]
+        x, y, z = Rotation.from_euler("xyz", camera[3:]).inv().apply(way)  # to the right, down, into the picture
+        right, down = (int((1 + at / z / half) / 2 * len(picture)) for at in (x, y))
+        assert DARK_BUT_FULL[block](*picture[down, right].astype(int)), (block, picture[down, right])

@@ -1,6 +1,7 @@
 """Every number of a state that an oracle or an expert needs, by name; metres and radians, world frame.
 
-Poses are NAME_x, _y, _z, _roll, _pitch, _yaw (extrinsic x-y-z) of tcp, target and the blocks; points are NAME_x, _y, _z.
+Poses are NAME_x, _y, _z, _roll, _pitch, _yaw (extrinsic x-y-z) of tcp, target, the blocks and both cameras (x to the right of
+the picture, y down, z into it; VIEW_camera_fov is the angle across it); points are NAME_x, _y, _z.
 """
 
 import mujoco
@@ -10,12 +11,14 @@ from worldagen_sim.playtable.cabinet import BAY_WIDTH_M, BAY_Y_M, bay_middle
 from worldagen_sim.playtable.conditions import BLOCKS
 from worldagen_sim.playtable.desk import BOARD_M, DRAWER_DEPTH_M, DRAWER_HALF_WIDTH_M, drawer_drop_y
 from worldagen_sim.playtable.panda import FINGER_JOINT_NAMES
+from worldagen_sim.playtable.rendering import CAMERAS
 from worldagen_sim.playtable.scenes import SceneParameters
 from worldagen_sim.playtable.surfaces import TABLE_TOP_M
 
 POSE_AXES = ("x", "y", "z", "roll", "pitch", "yaw")
 POINTS = ("drawer_handle", "slider_handle", "switch_lever", "button_top", "drawer_floor")  # sites
 JOINTS = {"drawer": "drawer_opening", "slider": "slider_position", "switch": "switch_position", "button": "button_press"}
+OPTICAL = np.diag([1.0, -1.0, -1.0])  # MuJoCo's cameras look along -z, with y up
 FINGERS = ("panda_leftfinger", "panda_rightfinger")
 
 
@@ -31,7 +34,9 @@ class Readings:
         self._body_of_geom = model.geom_bodyid
         self._finger_bodies = [model.body(name).id for name in FINGERS]
         self._block_bodies = [model.body(name).id for name in BLOCKS]
+        self._cameras = {f"{name}_camera": model.camera(name).id for name in CAMERAS}
         self._fixed = _fixed_numbers(scene)
+        self._fixed |= {f"{name}_fov": float(np.radians(model.cam_fovy[camera])) for name, camera in self._cameras.items()}
 
     def read(self, data: mujoco.MjData, target_m: np.ndarray, target_quaternion: np.ndarray) -> dict[str, float]:
         """The numbers after mj_forward; target: the commanded pose, (3,) m and (4,) w, x, y, z."""
@@ -42,6 +47,10 @@ class Readings:
         for name, address in zip(BLOCKS, self._blocks, strict=True):
             named[name] = qpos[address : address + 3]
             quaternions.append(qpos[address + 3 : address + 7])
+        for name, camera in self._cameras.items():
+            named[name] = data.cam_xpos[camera]
+            quaternions.append(np.empty(4))
+            mujoco.mju_mat2Quat(quaternions[-1], (data.cam_xmat[camera].reshape(3, 3) @ OPTICAL).ravel())
         turns = _euler_angles(np.array(quaternions)).tolist()  # (bodies, 3)
         values: dict[str, float] = {}
         for (name, place), turn in zip(named.items(), turns, strict=True):
