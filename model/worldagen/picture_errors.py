@@ -72,7 +72,9 @@ def cut_units(episode: Episode, rows: int) -> Units:
         raise BadEpisode(
             f"{episode.name}: {len(episode)} instants; a unit of {rows} rows and the frame after it need {rows + 1}"
         )
-    frames = [pair for instant, pair in enumerate(episode.pictures()) if instant % rows == 0][: count + 1]
+    if rows % episode.every:
+        raise BadEpisode(f"{episode.name}: a picture of every {episode.every}th control step, units of {rows}")
+    frames = [pair for instant, *pair in episode.frames() if instant % rows == 0][: count + 1]
     static, wrist = (np.stack(pictures) for pictures in zip(*frames, strict=True))
     used = count * rows
     return Units(episode.name, episode.instruction, static, wrist, episode.states[:used], episode.actions[:used])

@@ -43,7 +43,9 @@ class Request:
 
     max_steps: of an episode before its tail; tail_steps: control steps played on after success. seeds_per_place: distance of
     the first seeds of one scene and task and the next. glimpse_frames: 0 for whole episodes; else so many control steps of
-    each, from a random one on, which shows many more worlds for the same time and disk.
+    each, from a random one on, which shows many more worlds for the same time and disk. picture_every: control steps from one
+    pair of pictures to the next; drawing is what recording costs, and a window of a network that answers every m steps uses
+    no others than every m-th.
     """
 
     environment: str
@@ -57,6 +59,7 @@ class Request:
     period_s: float
     seeds_per_place: int = SEEDS_PER_PLACE
     glimpse_frames: int = 0
+    picture_every: int = 1
 
     @property
     def total(self) -> int:
@@ -111,6 +114,11 @@ def check_request(request: Request, environment: Environment) -> None:
         raise RecordingError(f"{request.episodes} episodes from seed {request.first_seed}; expected 1 to {most} from 0 up")
     if request.glimpse_frames < 0:
         raise RecordingError(f"glimpses of {request.glimpse_frames} control steps; expected 1 or more, or 0 for whole episodes")
+    if request.picture_every < 1 or (request.picture_every > 1 and request.glimpse_frames):
+        raise RecordingError(
+            f"pictures of every {request.picture_every} control steps and glimpses of {request.glimpse_frames}; expected 1 or "
+            "more, and of a glimpse all"
+        )
     last_s = len(request.scenes) * len(request.tasks) * request.seeds_per_place * _spacing_s(request)
     if last_s + 1000 >= 2**31:  # a ROS stamp holds no more
         raise RecordingError(f"{len(request.scenes)} scenes x {len(request.tasks)} tasks are too many for one recording")

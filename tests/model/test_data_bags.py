@@ -211,10 +211,43 @@ def test_other_names_of_cameras_are_listed(tmp_path):
     assert "its pictures are on: /static_camera/image_raw, /hand/color" in refusal(tmp_path, records)
 
 
-def test_pictures_at_the_beginnings_of_chunks_only_are_refused_with_both_rates(tmp_path):
+def with_pictures_at(shown, instants):
+    """Its records, with pictures at those instants only."""
+    stamps = set(np.array(shown.stamps_ns)[instants].tolist())
+    return [record for record in records_of(shown) if record[0] not in (STATIC, WRIST) or record[3] in stamps]
+
+
+@pytest.mark.parametrize("steps", [12, 13, 14])
+def test_with_pictures_at_the_beginnings_of_chunks_only_the_steps_between_are_those_of_the_joints(tmp_path, steps):
+    shown = demonstrate(steps=steps)
+    whole = episode_of(tmp_path / "whole", records_of(shown))
+    rare = episode_of(tmp_path / "rare", with_pictures_at(shown, slice(None, None, 3)))
+    assert (rare.every, whole.every) == (3, 1)
+    for name in ("states", "actions", "targets"):
+        assert np.array_equal(getattr(rare, name), getattr(whole, name)), name
+    assert {name: numbers.tolist() for name, numbers in rare.values.items()} == {
+        name: numbers.tolist() for name, numbers in whole.values.items()
+    }
+    assert [instant for instant, *_ in rare.frames()] == list(range(0, steps, 3))
+    assert all(np.array_equal(static, shown.static[at]) for at, static, _ in rare.frames())
+    assert all(np.array_equal(wrist, shown.wrist[at]) for at, _, wrist in rare.frames())
+
+
+def test_what_comes_before_the_first_picture_with_an_action_is_left_out_up_to_a_picture(tmp_path):
     shown = demonstrate()
-    seen = [record for record in records_of(shown) if record[0] not in (STATIC, WRIST) or record[3] in shown.stamps_ns[::3]]
-    assert "the static camera has 10.0 Hz, 'calvin' 30.0 Hz" in refusal(tmp_path, seen)
+    records = with_pictures_at(shown, slice(None, None, 3))
+    late = [record for record in records if record[0].name != "/action_chunk" or record[3] >= shown.stamps_ns[4]]
+    rare = episode_of(tmp_path, late)
+    assert len(rare) == 6 and np.array_equal(rare.actions, shown.rows[6:])
+    assert np.array_equal(next(iter(rare.frames()))[1], shown.static[6])
+
+
+@pytest.mark.parametrize(
+    ("instants", "rate"), [([0, 3, 9], "5.0 Hz"), ([0, 2, 3, 5, 6, 8, 9, 11], "30.0 Hz"), ([0, 3, 6, 7, 10], "30.0 Hz")]
+)
+def test_pictures_that_are_not_always_as_many_steps_apart_are_refused_with_both_rates(tmp_path, instants, rate):
+    told = refusal(tmp_path, with_pictures_at(demonstrate(), instants))
+    assert f"the static camera has {rate}, 'calvin' 30.0 Hz" in told
 
 
 @pytest.mark.parametrize(

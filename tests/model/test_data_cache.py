@@ -65,6 +65,24 @@ def test_it_holds_every_frame_of_every_episode_in_order(tmp_path, bags):
         cache.pictures("wrist", 8)
 
 
+def test_where_not_every_instant_has_a_picture_they_are_still_read_by_instant(tmp_path):
+    for every, name in ((1, "all"), (3, "rare")):
+        for seed in range(2):
+            shown = demonstrate("push", seed=seed, steps=7 + seed)
+            stamps = set(shown.stamps_ns[::every])
+            records = [record for record in records_of(shown) if "image" not in record[0].name or record[3] in stamps]
+            write_bag(tmp_path / name / str(seed), records)
+    whole, rare = (make(tmp_path / f"{name}_cache", tmp_path / name) for name in ("all", "rare"))
+    assert [(one.first, one.length, one.every) for one in rare.episodes] == [(0, 7, 3), (7, 8, 3)]
+    assert rare.shown.tolist() == [0, 3, 6, 7, 10, 13] and rare.stored("wrist", 6).shape == (6, 6, 6, 3)
+    assert np.array_equal(rare.states, whole.states) and np.array_equal(rare.values, whole.values)
+    chosen = np.array([[6, 0], [10, 13]])
+    assert np.array_equal(rare.pictures("static", 8)[chosen], whole.pictures("static", 8)[chosen])
+    assert np.array_equal(rare.pictures("static", 8)[13], whole.pictures("static", 8)[13])
+    with pytest.raises(DataError, match="instant 8 of the data has no picture"):
+        rare.pictures("static", 8)[np.array([7, 8])]
+
+
 def test_a_network_says_which_pictures_it_needs():
     assert picture_sizes(find_preset("playtable")) == (("static", 64), ("static", 96), ("wrist", 64))
 

@@ -224,6 +224,17 @@ def test_points_are_told_as_seen_from_the_hand_too_where_a_centimetre_near_it_co
         numbers_to_regress(EncoderStage(near="blue_block"), seen, network_numbers(seen, CONVENTIONS))
 
 
+def test_with_rarer_pictures_windows_begin_at_pictures(cache):
+    episodes = [replace(episode, every=3) for episode in EPISODES]  # of 7, 9 and 5 instants
+    places, section = WindowPlaces(episodes, SMALL, DataSection()), DataSection()
+    firsts, words = places.spread(100)
+    assert firsts.tolist() == [0, 7] and [places.words[word] for word in words] == ["push", "pull"]  # the last is too short
+    drawn, _ = places.draw(np.random.default_rng(0), 100)
+    assert set(drawn.tolist()) == {0, 7} and len(places) == 2
+    with pytest.raises(DataError, match="pictures of every 2th control step; this network looks at every 3th"):
+        WindowPlaces([replace(EPISODES[0], every=2)], SMALL, section)
+
+
 def test_the_encoder_can_see_every_episode_alike_however_long_it_is(cache):
     long, short = cache.episodes[0], replace(cache.episodes[1], length=3)
 

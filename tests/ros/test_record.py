@@ -16,6 +16,7 @@ from rclpy.serialization import deserialize_message
 from worldagen.bags.check import check_bag
 from worldagen.bags.reader import open_bag
 from worldagen.cli import main
+from worldagen.data.bags import BagSource
 from worldagen.poses import Pose
 from worldagen_msgs.msg import GripperCommand, TaskState
 from worldagen_ros.messages import decode_row
@@ -132,7 +133,21 @@ def test_a_glimpse_is_a_moment_of_an_episode_as_in_the_whole_of_it(direct, tmp_p
     for (stamp, one), (there, other) in zip(moment, episode[begin : begin + 3], strict=True):
         assert stamp == there and all(np.array_equal(one[name], other[name]) for name in other)
     assert main([*COMMON, *asked, "--out", str(tmp_path / "nodes")]) != 0
-    assert "without ROS only: give --direct" in capsys.readouterr().err
+    assert "are recorded without ROS only: give --direct" in capsys.readouterr().err
+
+
+def test_with_rarer_pictures_it_is_the_same_episode_with_every_so_many_th_picture(direct, tmp_path):
+    asked = ["--tasks", "stack_block", "--episodes-per-task", "1", "--picture-every", "5"]
+    assert main([*COMMON, *asked, "--direct", "--processes", "1", "--out", str(tmp_path / "rare")]) == 0
+    (rare,), whole = bags_in(tmp_path / "rare"), next(bag for bag in bags_in(direct) if "stack_block" in str(bag))
+    seen, all_of_it = (BagSource(folder).read(folder.name) for folder in (rare, whole))
+    assert seen.every == 5 and len(seen) == len(all_of_it) > 10
+    for name in ("states", "actions", "targets"):
+        assert np.array_equal(getattr(seen, name), getattr(all_of_it, name)), name
+    pictures = {instant: both for instant, *both in all_of_it.frames()}
+    shown = list(seen.frames())
+    assert [instant for instant, *_ in shown] == list(range(0, len(seen), 5))
+    assert all(np.array_equal(one, other) for at, *both in shown for one, other in zip(both, pictures[at], strict=True))
 
 
 def test_a_second_run_finds_everything_there(direct, capsys):

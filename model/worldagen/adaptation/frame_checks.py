@@ -22,17 +22,18 @@ def require_usable_frames(cache: FrameCache, config: NetworkConfig) -> None:
     side = config.image_head.size
     moving = {view: [] for view in VIEWS}
     for episode in cache.episodes:
-        frames = np.unique(np.linspace(episode.first, episode.first + episode.length - 1, LOOKED_AT).round().astype(int))
+        shown = np.array(episode.shown)
+        frames = shown[np.unique(np.linspace(0, len(shown) - 1, LOOKED_AT).round().astype(int))]
         moved = np.linalg.norm(np.diff(cache.states[frames, :3], axis=0), axis=1) > MOVED_M
         for view in VIEWS:
-            shown = cache.pictures(view, side)[frames].astype(np.float32)  # (N, S, S, 3)
-            dark = (shown.mean(axis=(1, 2, 3)) < DARK) | (shown.std(axis=(1, 2, 3)) < FLAT)
+            pictures = cache.pictures(view, side)[frames].astype(np.float32)  # (N, S, S, 3)
+            dark = (pictures.mean(axis=(1, 2, 3)) < DARK) | (pictures.std(axis=(1, 2, 3)) < FLAT)
             if dark.mean() > FROZEN_SHARE:
                 raise AdaptationError(
                     f"{episode.name}: {int(dark.sum())} of {len(frames)} {view} pictures show nothing (black, or one colour); "
                     "look at the camera and explore again"
                 )
-            change = np.abs(np.diff(shown, axis=0)).mean(axis=3)  # (N - 1, S, S)
+            change = np.abs(np.diff(pictures, axis=0)).mean(axis=3)  # (N - 1, S, S)
             still = change.max(axis=(1, 2)) == 0
             if moved.any() and still[moved].mean() > FROZEN_SHARE:
                 raise AdaptationError(

@@ -74,12 +74,18 @@ def plan_windows(episodes: Sequence[CachedEpisode], config: NetworkConfig, secti
     frames = np.array([unit.frames[0] for unit in units])
     targets = np.array([unit.targets[0] for unit in units])
     rows = np.array([unit.actions for unit in units]).reshape(-1)
+    for every in {episode.every for episode in episodes}:
+        if np.any(frames % every) or np.any(targets % every):
+            raise AdaptationError(
+                f"rollouts with pictures of every {every}th control step; this network looks at every {config.rows}th"
+            )
     starts: list[tuple[int, int, str]] = []
     for rollout, episode in enumerate(episodes):
         length = min(episode.length, section.frames)
         last = length - config.window_frames - 2  # as published: two frames before the last that would fit
         apart = max(1, section.frames // section.per_rollout)
-        firsts = sorted({min(1 + apart * place, last) for place in range(section.per_rollout)})
+        # With rarer pictures a window begins at the one before.
+        firsts = sorted({min(1 + apart * place, last) // episode.every * episode.every for place in range(section.per_rollout)})
         starts += [(episode.first + first, rollout, episode.instruction) for first in firsts if first >= 0]
     if not starts:
         longest = max((episode.length for episode in episodes), default=0)

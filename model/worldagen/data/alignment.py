@@ -51,7 +51,7 @@ class Alignment:
     skew_s: np.ndarray
     ok: np.ndarray
 
-    def __getitem__(self, part: slice) -> "Alignment":
+    def __getitem__(self, part: slice | np.ndarray) -> "Alignment":
         """Of some of the instants."""
         return Alignment(self.before[part], self.after[part], self.share[part], self.skew_s[part], self.ok[part])
 

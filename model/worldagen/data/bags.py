@@ -1,7 +1,8 @@
 """Folders of rosbag2 bags as episodes: decoded by worldagen.decoding, aligned by stamp, the state from the joints as the
 running policy makes it.
 
-An instant is a picture of the static camera. An episode is what follows one instruction, up to the next one or to a pause.
+An instant is a control step: a picture of the static camera; where that is slower, joint states between its pictures too. An
+episode is what follows one instruction, up to the next one or to a pause.
 Where the policy told its status, what it followed counts, else what was asked for on `instruction`.
 
 What was executed (actions): the rows of `action_chunk`, or, in a bag without chunks (a teleoperated arm), what `target_pose`
@@ -12,7 +13,7 @@ and `gripper_command` asked for from one instant to the next. What should have b
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ class BagReading:
     joints: str = setting("nearest 0.02", "alignment of the joint states")
     commands: str = setting("hold 0.1", "alignment of target poses and gripper commands, where there are no chunks")
     pause_s: float = setting(0.5, "a longer silence of the static camera ends an episode, s", low=0.05, high=60.0)
-    jitter_share: float = setting(0.3, "share of a period by which the camera's median period may be off", low=0.0, high=1.0)
+    jitter_share: float = setting(
+        0.3, "share of a control period by which the camera's median period may be off", low=0.0, high=1.0
+    )
     robot: str = setting("panda", "URDF or a robot's name, where the bag does not say")
     tool_frame: str = setting("panda_hand_tcp", "tool frame, where the bag does not say")
     convention: str = setting("calvin", "control period and full scale, where the bag does not say")
@@ -203,10 +206,15 @@ class BagSource:
         return aligned
 
     def _episode(self, folder: Path, name: str, robot: _Robot, streams: _Streams, span: "_Span") -> Episode:
-        instants = span.instants
-        self._check_period(instants, robot.convention)
+        shown = span.instants
+        every = self._every(shown, robot.convention)
+        instants = _control_steps(shown, every, robot.convention.period_s, streams)
         aligned = self._align(streams, instants)
-        actions, first, last = _actions(streams, robot, span, aligned)
+        if every > 1:  # the wrist camera has to be near the pictures of the static one, not the steps between
+            wrist = align(Rule.parse(self._reading.wrist), shown, np.array(streams.wrist_ns))
+            aligned[WRIST] = wrist[np.arange(len(instants)) // every]
+        actions, first, last = _actions(streams, robot, replace(span, instants=instants), aligned)
+        first = -(-first // every) * every  # a picture comes first
         if last <= first:
             near = ", ".join(f"{stream} {int(alignment.ok.sum())}" for stream, alignment in aligned.items())
             raise BadEpisode(f"no instant of {len(instants)} has both observations and an action; near enough: {near}")
@@ -230,19 +238,27 @@ class BagSource:
             states=_states(robot.kinematics, joints, actions),
             actions=actions,
             targets=targets,
-            pictures=lambda: _pictures(folder, name, instants, wrist_ns),
+            pictures=lambda: _pictures(folder, name, instants[::every], wrist_ns[::every]),
             values=_values(streams.values, instants),
+            every=every,
         )
 
-    def _check_period(self, instants: np.ndarray, convention: Convention) -> None:
-        if len(instants) < 2:
-            return
-        period_s = float(np.median(np.diff(instants))) * 1e-9
-        if abs(period_s - convention.period_s) > self._reading.jitter_share * convention.period_s:
+    def _every(self, shown: np.ndarray, convention: Convention) -> int:
+        """Control steps from picture to picture. Raises BadEpisode for a camera that is not in step with them."""
+        if len(shown) < 2:
+            return 1
+        periods = np.diff(shown) * 1e-9 / convention.period_s
+        every = max(1, round(float(np.median(periods))))
+        # Among pictures of every step a gap shows in the actions; between rarer ones nobody would see that one is missing.
+        off = periods - every if every > 1 else np.median(periods, keepdims=True) - every
+        if np.any(np.abs(off) > self._reading.jitter_share):
+            worst = periods[np.argmax(np.abs(off))] if every > 1 else np.median(periods)
             raise BadEpisode(
-                f"the static camera has {1 / period_s:.1f} Hz, {convention.name!r} {1 / convention.period_s:.1f} Hz; "
-                "record with pictures of every control step (sim.every_picture in lockstep)"
+                f"the static camera has {1 / (worst * convention.period_s):.1f} Hz, {convention.name!r} "
+                f"{1 / convention.period_s:.1f} Hz; record with pictures of every control step (sim.every_picture in lockstep) "
+                "or, without a gap, of every so-many-th"
             )
+        return every
 
 
 @contextmanager
@@ -361,6 +377,21 @@ def _rows(chunks: Sequence[ActionChunk], begin_ns: int, instants: np.ndarray) ->
         if row < len(chunk.rows):
             rows[index] = chunk.rows[row]
     return rows, ~np.isnan(rows[:, 0])
+
+
+def _control_steps(shown: np.ndarray, every: int, period_s: float, streams: _Streams) -> np.ndarray:
+    """Instants (T,) of pictures (P,) that are `every` control steps apart, and between them and after them those of the joints.
+
+    A step without joint states near it keeps the moment at which they should have come, and is found wanting by their rule.
+    """
+    if every == 1:
+        return shown
+    places = shown[:, None] + np.round(np.arange(every) * period_s * 1e9).astype(np.int64)  # (P, every)
+    stamps = np.array([stamp for stamp, _ in streams.joints])
+    nearest = align(Rule("nearest", period_s / 2), places.ravel(), stamps)
+    steps = np.where(nearest.ok, stamps[nearest.before], places.ravel()).reshape(places.shape)
+    steps[:, 0] = shown
+    return steps.ravel()
 
 
 def _ends(instants: np.ndarray) -> np.ndarray:

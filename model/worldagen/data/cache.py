@@ -3,13 +3,15 @@
 A cache is a folder named by what it holds: the fingerprints of its sources and the sizes of its pictures.
 
     index.json               episodes in order, episodes that were skipped and why
-    VIEW_SIDE.u8             (N, S, S, 3) pictures, uint8 RGB
+    VIEW_SIDE.u8             (P, S, S, 3) pictures, uint8 RGB
     states.npy, ...          (N, 7) in SI units, as in Episode
     values.npy               (N, V) further named numbers; those that all episodes have
 
+Numbers, and with `FrameCache.pictures` pictures too, are read by instant. Not every instant need have a picture.
+
 It is made aside and renamed, so it is there complete or not at all. Of several processes one makes it and the others wait.
 
-Legend: N frames of all episodes, S side of a picture.
+Legend: N instants of all episodes, P of them with pictures, S side of a picture.
 """
 
 import fcntl
@@ -40,12 +42,36 @@ Progress = Callable[[Iterable, int], Iterable]  # wraps an iteration of so many
 
 @dataclass(frozen=True)
 class CachedEpisode:
-    """Frames first .. first + length - 1 of the cache."""
+    """Instants first .. first + length - 1 of the cache; the first has a picture, and every so-many-th after it."""
 
     name: str
     instruction: str
     first: int
     length: int
+    every: int = 1
+
+    @property
+    def shown(self) -> range:
+        """The instants that have pictures."""
+        return range(self.first, self.first + self.length, self.every)
+
+
+class ByInstant:
+    """What is kept of pictures only, (P, ...), read by instant."""
+
+    def __init__(self, kept: np.ndarray, rows: np.ndarray) -> None:
+        """rows: (N,) where in `kept` an instant is; -1 for one without a picture."""
+        self._kept, self._rows = kept, rows
+
+    def __getitem__(self, instants: int | np.ndarray) -> np.ndarray:
+        """Of one instant, or of an array of them. Raises DataError for one without a picture."""
+        rows = self._rows[instants]
+        if np.any(rows < 0):
+            raise DataError(f"instant {np.ravel(instants)[np.argmax(np.ravel(rows) < 0)]} of the data has no picture")
+        return self._kept[rows]
+
+
+Pictured = np.ndarray | ByInstant  # what an index of instants reads
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,7 @@ class FrameCache:
             self.skipped = tuple(Skipped(**skipped) for skipped in index["skipped"])
             self.convention = Convention(**index["convention"])
             self.frames = sum(episode.length for episode in self.episodes)
+            self.shown = np.concatenate([np.array(episode.shown) for episode in self.episodes])  # (P,)
             self.states, self.actions, self.targets = (_load(folder / f"{name}.npy") for name in NUMBERS)
             self.value_names: tuple[str, ...] = tuple(index["values"])
             self.values = _load(folder / "values.npy")
@@ -75,16 +102,29 @@ class FrameCache:
         if any(len(table) != self.frames for table in (self.states, self.actions, self.targets, self.values)):
             raise DataError(f"{folder}: damaged (not {self.frames} rows everywhere); remove this folder, it is made again")
 
-    def pictures(self, view: str, side: int) -> np.ndarray:
-        """(N, S, S, 3) uint8 RGB. Raises DataError for a size that is not kept."""
+    def pictures(self, view: str, side: int) -> Pictured:
+        """(N, S, S, 3) uint8 RGB, to be read by instants that have pictures. Raises DataError for a size that is not kept."""
+        return self.by_instant(self.stored(view, side))
+
+    def by_instant(self, kept: np.ndarray) -> Pictured:
+        """What was made of all pictures, (P, ...), to be read by instant."""
+        if len(self.shown) == self.frames:
+            return kept
+        rows = np.full(self.frames, -1)
+        rows[self.shown] = np.arange(len(self.shown))
+        return ByInstant(kept, rows)
+
+    def stored(self, view: str, side: int) -> np.ndarray:
+        """(P, S, S, 3) uint8 RGB: all there are, in their order. Raises DataError for a size that is not kept."""
         path = folder_file(self.folder, view, side)
         if not path.is_file():
             kept = ", ".join(sorted(file.stem for file in self.folder.glob("*.u8")))
             raise DataError(f"{self.folder}: no pictures {view}_{side}; it has {kept}")
-        found, expected = path.stat().st_size, self.frames * side * side * 3
+        count = len(self.shown)
+        found, expected = path.stat().st_size, count * side * side * 3
         if found != expected:
             raise DataError(f"{path}: {found} bytes; expected {expected}. Remove its folder, it is made again")
-        return np.memmap(path, np.uint8, "r").reshape(self.frames, side, side, 3)
+        return np.memmap(path, np.uint8, "r").reshape(count, side, side, 3)
 
 
 def picture_sizes(config: NetworkConfig) -> Sizes:
@@ -144,25 +184,24 @@ class _Decoded:
     name: str
     instruction: str
     convention: Convention
+    every: int
     numbers: dict[str, np.ndarray]
     values: dict[str, np.ndarray]
     pictures: dict[tuple[str, int], np.ndarray]
 
 
 def decode_episode(episode: Episode, sizes: Sizes, scaling: ImageScaling) -> _Decoded:
-    """Draw all pictures of an episode and bring them to size. Raises BadEpisode for fewer pictures than instants."""
+    """Draw all pictures of an episode and bring them to size. Raises BadEpisode for fewer pictures than there should be."""
     kept: dict[tuple[str, int], list[np.ndarray]] = {size: [] for size in sizes}
-    for pair in episode.pictures():
+    for _, *pair in episode.frames():
         shown: dict[str, np.ndarray] = dict(zip(VIEWS, pair, strict=True))
         for view, side in sizes:
             kept[view, side].append(square_image(scaling, shown[view], side))
-    counts = {len(pictures) for pictures in kept.values()}
-    if counts != {len(episode)}:
-        raise BadEpisode(f"{episode.name}: {min(counts)} pictures for {len(episode)} instants")
     return _Decoded(
         episode.name,
         episode.instruction,
         episode.convention,
+        episode.every,
         {name: getattr(episode, name) for name in NUMBERS},
         dict(episode.values),
         {size: np.stack(pictures) for size, pictures in kept.items()},
@@ -210,7 +249,7 @@ def _write(aside: Path, decoded: Iterable[_Decoded | Skipped], sizes: Sizes) -> 
                 )
             convention = item.convention
             first = episodes[-1].first + episodes[-1].length if episodes else 0
-            episodes.append(CachedEpisode(item.name, item.instruction, first, len(item.numbers["states"])))
+            episodes.append(CachedEpisode(item.name, item.instruction, first, len(item.numbers["states"]), item.every))
             for name in NUMBERS:
                 numbers[name].append(item.numbers[name])
             values.append(item.values)

@@ -2,7 +2,7 @@
 
 Everything is on our side of the conventions: SI units, rotation vectors along the base axes, gripper opening 0..1, upright RGB.
 
-Legend: T instants of an episode, one control period apart; H x W pixels.
+Legend: T instants of an episode, one control period apart; r instants from picture to picture; H x W pixels.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +18,7 @@ from worldagen.errors import BadEpisode, DataError, UnknownName
 from worldagen.types import ROW_LENGTH, STATE_LENGTH
 
 Pictures = Iterator[tuple[np.ndarray, np.ndarray]]  # static, wrist: each (H, W, 3) uint8 RGB, upright
+Frames = Iterator[tuple[int, np.ndarray, np.ndarray]]  # the instant as well
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,8 @@ class Episode:
     convention: what the numbers were made for; period and full scale of one action.
     states: (T, 7) TCP pose (m, rad) and last commanded gripper opening. actions: (T, 7) SI rows as they were executed.
     targets: (T, 7) what should have been done; the actions themselves where nobody says better.
-    pictures: opens the T pairs of pictures, in order. values: further named numbers (T,), for auxiliary losses.
+    pictures: opens the pairs of pictures, in order; `frames` says which instants they are of. values: further named numbers
+    (T,), for auxiliary losses. every: r; the first instant has a pair of pictures, and every r-th after it.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Episode:
     targets: np.ndarray
     pictures: Callable[[], Pictures]
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    every: int = 1
 
     def __post_init__(self) -> None:
         """Raises BadEpisode, naming the episode, for anything that must not be trained on."""
@@ -54,6 +57,8 @@ class Episode:
             if not np.isfinite(numbers).all():
                 row, column = np.argwhere(~np.isfinite(numbers))[0]
                 raise BadEpisode(f"{self.name}: {name} hold {numbers[row, column]} at instant {row}, number {column}")
+        if self.every < 1:
+            raise BadEpisode(f"{self.name}: a picture every {self.every} instants; expected at least 1")
         for name, numbers in self.values.items():
             if numbers.shape != (length,):
                 raise BadEpisode(f"{self.name}: {name} has shape {numbers.shape}; expected ({length},)")
@@ -61,6 +66,21 @@ class Episode:
     def __len__(self) -> int:
         """T."""
         return len(self.states)
+
+    @property
+    def shown(self) -> range:
+        """The instants that have pictures."""
+        return range(0, len(self), self.every)
+
+    def frames(self) -> Frames:
+        """The instants that have pictures, with them. Raises BadEpisode when there are fewer or more."""
+        count = 0
+        for static, wrist in self.pictures():
+            if count < len(self.shown):
+                yield self.shown[count], static, wrist
+            count += 1
+        if count != len(self.shown):
+            raise BadEpisode(f"{self.name}: {count} pictures; expected {len(self.shown)}, for {len(self)} instants")
 
 
 class Source(Protocol):

@@ -238,6 +238,8 @@ def _look_through(episode: Episode) -> tuple[dict[str, PictureCounts], _Kind]:
     fps = round(1 / episode.convention.period_s)
     if abs(fps * episode.convention.period_s - 1.0) > 1e-6:
         raise BadEpisode(f"{episode.name}: a period of {episode.convention.period_s} s; LeRobot wants whole frames a second")
+    if episode.every != 1:
+        raise BadEpisode(f"{episode.name}: a picture of every {episode.every}th control step; LeRobot wants one of each")
     counts = {KEYS.static: PictureCounts(), KEYS.wrist: PictureCounts()}
     sizes: list[set[tuple[int, int]]] = [set(), set()]
     try:

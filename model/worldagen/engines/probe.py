@@ -104,14 +104,16 @@ def read_probe(bags: Sequence[Path], step: int, frames: int = BAG_FRAMES) -> Pro
 
 
 def _runs(episode: Episode, step: int, count: int) -> list[tuple[str, list[Observation]]]:
-    """Some runs of an episode, spread evenly from its first instant to its last."""
+    """Some runs of an episode, spread evenly from its first instant to its last. Raises EngineError."""
+    if step % episode.every:
+        raise EngineError(f"{episode.name} shows every {episode.every}th control step; this network looks at every {step}th")
     length = min(RUN, 1 + (len(episode) - 1) // step)
     last = len(episode) - 1 - (length - 1) * step
-    begins = np.unique(np.linspace(0, last, count).round().astype(int))
+    begins = np.unique(np.linspace(0, last // episode.every, count).round().astype(int)) * episode.every
     wanted = {int(begin) + step * place for begin in begins for place in range(length)}
     seen = {
         instant: Observation(instant, static.copy(), wrist.copy(), episode.states[instant])
-        for instant, (static, wrist) in enumerate(episode.pictures())
+        for instant, static, wrist in episode.frames()
         if instant in wanted
     }
     return [(episode.instruction, [seen[int(begin) + step * place] for place in range(length)]) for begin in begins]

@@ -100,8 +100,9 @@ def encoder_batches(
     """draw(step, process, processes): random frames of these episodes, augmented."""
     static = cache.pictures("static", config.vision.static_size)
     wrist = cache.pictures("wrist", config.vision.wrist_size)
-    frames = np.concatenate([np.arange(episode.first, episode.first + episode.length) for episode in episodes])
-    weights = np.concatenate([np.full(episode.length, episode.length ** (stage.balance - 1.0)) for episode in episodes])
+    frames = np.concatenate([np.array(episode.shown) for episode in episodes])
+    counts = [len(episode.shown) for episode in episodes]
+    weights = np.concatenate([np.full(count, count ** (stage.balance - 1.0)) for count in counts])
     reached = np.cumsum(weights)
 
     def draw(step: int, process: int, processes: int) -> Batch:
@@ -126,7 +127,7 @@ def encoder_report(
     most: int = 512,
 ) -> Callable[[nn.Module, int], dict[str, float]]:
     """validate(module, step): root mean square errors on held-out frames, as shares of each number's spread."""
-    frames = np.concatenate([np.arange(episode.first, episode.first + episode.length) for episode in episodes])
+    frames = np.concatenate([np.array(episode.shown) for episode in episodes])
     frames = frames[np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)]
     static = cache.pictures("static", config.vision.static_size)[frames]
     wrist = cache.pictures("wrist", config.vision.wrist_size)[frames]

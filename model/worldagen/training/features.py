@@ -1,6 +1,6 @@
 """Stage 2: what the encoder makes of every frame, kept on disk, so that each step of the next stage need not see again.
 
-    FOLDER/copy_0.npy ...    (N, 2 q + 2, V) float16; copy 0 of the frames as they are, the others augmented
+    FOLDER/copy_0.npy ...    (P, 2 q + 2, V) float16; copy 0 of the frames as they are, the others augmented
 
 The encoder is frozen from here on, as in the paper, whose encoder is frozen from the beginning.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from worldagen.data.cache import FrameCache
+from worldagen.data.cache import FrameCache, Pictured
 from worldagen.errors import DataError
 from worldagen.network.worldagen import WorldAgen
 from worldagen.preprocess import ImageScaling
@@ -30,14 +30,17 @@ def keep_features(
     stage: FeatureStage,
     seed: int,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
-) -> list[np.ndarray]:
-    """The kept copies, each mapped (N, 2 q + 2, V); those that are not there are made. Raises DataError on a full disk."""
+) -> list[Pictured]:
+    """The kept copies, each mapped and read by instant, (2 q + 2, V) of each; those that are not there are made.
+
+    Raises DataError on a full disk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = network.config
-    static = cache.pictures("static", config.vision.static_size)
-    wrist = cache.pictures("wrist", config.vision.wrist_size)
-    shape = (cache.frames, 2 * config.resampler.queries + 2, config.vision.width)
-    starts = range(0, cache.frames, FRAMES_AT_ONCE)
+    static = cache.stored("static", config.vision.static_size)
+    wrist = cache.stored("wrist", config.vision.wrist_size)
+    shape = (len(cache.shown), 2 * config.resampler.queries + 2, config.vision.width)
+    starts = range(0, len(cache.shown), FRAMES_AT_ONCE)
     missing = [copy for copy in range(stage.copies) if not (folder / f"copy_{copy}.npy").is_file()]
     for left in folder.glob(".copy_*") if missing else ():  # by a run that was killed
         left.unlink(missing_ok=True)
@@ -62,7 +65,7 @@ def keep_features(
         raise DataError(f"{folder}: damaged ({error}); remove this folder, the features are made again") from None
     if any(copy.shape != shape for copy in copies):
         raise DataError(f"{folder}: features of other data ({copies[0].shape}; expected {shape}); remove this folder")
-    return copies
+    return [cache.by_instant(copy) for copy in copies]
 
 
 @torch.inference_mode()
@@ -78,9 +81,9 @@ def _summaries(
 
 
 def _draw_episodes(cache: FrameCache, stage: FeatureStage, seed: int, copy: int) -> Draws:
-    """One draw an episode, for each of its frames (N, ...)."""
+    """One draw an episode, for each of its frames (P, ...)."""
     drawn = draw_augmentation(stage.augmentation, step_random(seed, copy, stream=1), len(cache.episodes))
-    lengths = [episode.length for episode in cache.episodes]
+    lengths = [len(episode.shown) for episode in cache.episodes]
     return Draws(*(np.repeat(part, lengths, axis=0) for part in vars(drawn).values()))
 
 

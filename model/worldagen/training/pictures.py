@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from worldagen.data.cache import FrameCache
+from worldagen.data.cache import FrameCache, Pictured
 from worldagen.network.config import VIEWS
 from worldagen.network.heads import join_patches
 from worldagen.network.worldagen import WorldAgen
@@ -22,7 +22,7 @@ def save_pictures(
     places: WindowPlaces,
     cache: FrameCache,
     numbers: NetworkNumbers,
-    clean: np.ndarray,
+    clean: Pictured,
     text: torch.Tensor,
     network: WorldAgen,
     images: ImageScaling,

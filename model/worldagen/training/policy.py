@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from worldagen.data.cache import FrameCache
+from worldagen.data.cache import FrameCache, Pictured
 from worldagen.network.config import VIEWS
 from worldagen.network.heads import cut_patches
 from worldagen.network.layout import CONTEXT_GROUPS, Group
@@ -92,8 +92,8 @@ class _Pictures:
         config = network.config
         side, sizes = config.image_head.size, (config.vision.static_size, config.vision.wrist_size)
         self._images = images
-        self._kept: dict[str, np.ndarray] = {}
-        self._kept_last: dict[str, np.ndarray] = {}
+        self._kept: dict[str, Pictured] = {}
+        self._kept_last: dict[str, Pictured] = {}
         if config.image_prediction:
             self._kept = {view: cache.pictures(view, side) for view in VIEWS}
             if config.image_head.canvas == "last":
@@ -112,7 +112,7 @@ def policy_batches(
     places: WindowPlaces,
     cache: FrameCache,
     numbers: NetworkNumbers,
-    features: Sequence[np.ndarray],
+    features: Sequence[Pictured],
     text: torch.Tensor,
     network: WorldAgen,
     images: ImageScaling,
@@ -161,7 +161,7 @@ def policy_report(
     places: WindowPlaces,
     cache: FrameCache,
     numbers: NetworkNumbers,
-    clean: np.ndarray,
+    clean: Pictured,
     text: torch.Tensor,
     network: WorldAgen,
     images: ImageScaling,

@@ -65,12 +65,18 @@ class WindowPlaces:
             raise DataError(f"the sampling rule {rule!r} has units of unequal length, which the backbone does not take")
         self.rows = np.array([unit.actions for unit in units]).reshape(-1)  # (K m,)
         span = max(self.targets.max(), self.rows.max())  # the last frame a window touches, from its first
+        for every in {episode.every for episode in episodes}:
+            if np.any(self.frames % every) or np.any(self.targets % every):
+                raise DataError(
+                    f"episodes with pictures of every {every}th control step; this network looks at every {config.rows}th"
+                )
         long = [episode for episode in episodes if episode.length > span]
         if not long:
             longest = max((episode.length for episode in episodes), default=0)
             raise DataError(f"a window spans {span + 1} frames, the longest of {len(episodes)} episodes has {longest}")
         self.too_short = len(episodes) - len(long)
-        counts = np.array([episode.length - span for episode in long])
+        self._every = np.array([episode.every for episode in long])  # a window begins with a picture
+        counts = np.array([len(range(0, episode.length - span, episode.every)) for episode in long])
         self._firsts = np.array([episode.first for episode in long])
         self._counts = counts
         chances = counts.astype(float) ** section.balance
@@ -86,14 +92,16 @@ class WindowPlaces:
     def draw(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         """First frames (B,) of random windows, and which of `words` each has (B,)."""
         episodes = random.choice(len(self._firsts), count, p=self._chances)
-        return self._firsts[episodes] + random.integers(self._counts[episodes]), self._words[episodes]
+        places = random.integers(self._counts[episodes])
+        return self._firsts[episodes] + self._every[episodes] * places, self._words[episodes]
 
     def spread(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The same for at most `count` windows that lie evenly over all: for validation, always the same ones."""
-        every = np.concatenate([first + np.arange(number) for first, number in zip(self._firsts, self._counts, strict=True)])
+        each = zip(self._firsts, self._every, self._counts, strict=True)
+        firsts = np.concatenate([first + every * np.arange(number) for first, every, number in each])
         words = np.repeat(self._words, self._counts)
-        chosen = np.linspace(0, len(every) - 1, min(count, len(every))).round().astype(int)
-        return every[chosen], words[chosen]
+        chosen = np.linspace(0, len(firsts) - 1, min(count, len(firsts))).round().astype(int)
+        return firsts[chosen], words[chosen]
 
 
 def step_random(seed: int, step: int, stream: int = 0) -> np.random.Generator:

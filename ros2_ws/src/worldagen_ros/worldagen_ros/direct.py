@@ -42,13 +42,15 @@ class DirectStack:
         disturbance: Disturbance | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         quiet_steps: int = 0,
+        picture_every: int = 1,
     ) -> None:
         """Play the episode to its end. Everything that is said passes `say`, in the order of lockstep.
 
         The last instant is answered too, as the nodes do, who cannot know that the simulator stops there.
         begin_ns: stamp of the first instant. disturbance: noise on the decider's actions. should_stop: asked at every instant,
         after the joint states were said; true breaks the episode off there. quiet_steps: of so many control steps nothing is
-        said but the instruction, nor drawn for anybody but the decider. Raises WorldAgenError where a node would have refused.
+        said but the instruction, nor drawn for anybody but the decider. picture_every: where every control step is shown, only
+        so many-th ones are, and those that the decider looks at. Raises WorldAgenError where a node would have refused.
         """
         config, episodes = self._config, self._episodes
         command = config.command
@@ -68,7 +70,7 @@ class DirectStack:
                 return
             running = episodes.status is Status.RUNNING
             answered = not commander.has_rows and (config.sim.every_picture or running)
-            drawn = views if tell is say else wanted
+            drawn = views if tell is say and episodes.steps % picture_every == 0 else wanted
             if drawn and (answered or config.sim.every_picture):
                 shows = picture_messages(episodes.environment.render(drawn), episodes.environment.cameras, now_ns)
                 _say_all(shows, tell, now_ns)

@@ -54,7 +54,7 @@ class DirectRecorder:
         """Whether the episode is to be kept: it succeeded, or it lasted as long as its glimpse."""
         episodes, frames = self._episodes, self._request.glimpse_frames
         if not frames:
-            self._stack.play(attempt.begin_ns, write)
+            self._stack.play(attempt.begin_ns, write, picture_every=self._request.picture_every)
             return episodes.status is Status.SUCCEEDED
         begin = glimpse_begins(attempt)
         self._stack.play(attempt.begin_ns, write, should_stop=lambda: episodes.steps >= begin + frames, quiet_steps=begin)
