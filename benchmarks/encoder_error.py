@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from record import write_result
 
-from worldagen.data.cache import CachedEpisode, FrameCache
+from worldagen.data.cache import CachedEpisode, FrameCache, shown_instants
 from worldagen.errors import DataError
 from worldagen.network.config import find_preset
 from worldagen.network.worldagen import WorldAgen
@@ -65,7 +65,7 @@ def errors_cm(
 ) -> dict[str, list[float]]:
     """Thing -> median and 80th percentile of its errors in some frames of these episodes."""
     images = find_preset_conventions("playtable").image
-    frames = np.concatenate([np.array(episode.shown) for episode in episodes])
+    frames = shown_instants(episodes)
     frames = frames[np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)]
     sizes = network.config.vision
     shown = [cache.pictures("static", sizes.static_size)[frames], cache.pictures("wrist", sizes.wrist_size)[frames]]

@@ -72,7 +72,6 @@ def measure(profile: str, kills: int, chance: random.Random) -> dict[str, Any]:
     command = [sys.executable, __file__]
     said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed below; a pipe that nobody empties would hold the publisher up
     publisher = subprocess.Popen([*command, "--publish", str(seconds)], env=environment, stdout=said)
-    stuck_s = 0.0
     try:
         for _ in range(rounds):
             readers = [subprocess.Popen([*command, "--read"], env=environment) for _ in range(READERS)]
@@ -92,8 +91,7 @@ def measure(profile: str, kills: int, chance: random.Random) -> dict[str, Any]:
     said.seek(0)
     lines = [tuple(map(float, line.split())) for line in said]
     said.close()
-    if not ended:
-        stuck_s = time.monotonic() - lines[-1][0]
+    stuck_s = 0.0 if ended else time.monotonic() - lines[-1][0]
     took = sorted(one for _, one in lines)
     late = [one for one in took if one > LATE_S]
     return {

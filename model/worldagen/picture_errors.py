@@ -22,6 +22,7 @@ from worldagen.errors import BadEpisode
 from worldagen.network.config import VIEWS
 from worldagen.policy_conventions import PolicyConventions
 from worldagen.preprocess import scale_image
+from worldagen.windows import require_pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +73,7 @@ def cut_units(episode: Episode, rows: int) -> Units:
         raise BadEpisode(
             f"{episode.name}: {len(episode)} instants; a unit of {rows} rows and the frame after it need {rows + 1}"
         )
-    if rows % episode.every:
-        raise BadEpisode(f"{episode.name}: a picture of every {episode.every}th control step, units of {rows}")
+    require_pictures(episode.every, (rows,), rows, episode.name, BadEpisode)
     frames = [pair for instant, *pair in episode.frames() if instant % rows == 0][: count + 1]
     static, wrist = (np.stack(pictures) for pictures in zip(*frames, strict=True))
     used = count * rows

@@ -7,10 +7,11 @@ trained with `aligned`, which is what the running policy does.
 Legend: W = n + K m frames in a window; K units of n frames and m action rows; a block is the m frames that follow unit i's own.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from worldagen.errors import ConfigError, UnknownName
+from worldagen.errors import ConfigError, UnknownName, WorldAgenError
 from worldagen.history import sampled_frames
 
 SamplingRule = Literal["published", "paper", "aligned"]
@@ -54,6 +55,15 @@ def window_starts(first: int, last: int, window: int) -> range:
     if window < 1:
         raise ConfigError(f"a window of {window} frames; expected at least 1")
     return range(first, last - window + 1)
+
+
+def require_pictures(every: int, places: Iterable[int], rows: int, who: str, refusal: type[WorldAgenError]) -> None:
+    """Raise the refusal where some of the places have no picture, because only every so-many-th control step has one.
+
+    places: counted from one with a picture. rows: a network looks at every so-many-th step. who: has these pictures.
+    """
+    if any(place % every for place in places):
+        raise refusal(f"{who} with pictures of every {every}th control step; this network looks at every {rows}th")
 
 
 def _block(block: int, frames: int, rows: int) -> tuple[int, ...]:

@@ -137,6 +137,8 @@ def test_the_request_is_kept_with_the_recording(ledger):
         ({"scenes": ("Q",)}, UnknownName, "unknown playtable scene 'Q'"),
         ({"episodes": 0}, RecordingError, "0 episodes from seed 10"),
         ({"glimpse_frames": -1}, RecordingError, "glimpses of -1 control steps"),
+        ({"picture_every": 0}, RecordingError, "pictures of every 0 control steps"),
+        ({"picture_every": 5, "glimpse_frames": 2}, RecordingError, "glimpses of 2; expected 1 or more, and of a glimpse all"),
         ({"scenes": tuple("A" * 2000)}, RecordingError, "too many for one recording"),
     ],
 )

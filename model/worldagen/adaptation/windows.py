@@ -20,7 +20,7 @@ from worldagen.network.heads import cut_patches
 from worldagen.network.worldagen import WorldAgen
 from worldagen.preprocess import ImageScaling
 from worldagen.training.samples import NetworkNumbers, normalise
-from worldagen.windows import unit_indices
+from worldagen.windows import require_pictures, unit_indices
 
 NO_WORDS = "no lang"
 FRAMES_AT_ONCE = 32
@@ -75,10 +75,7 @@ def plan_windows(episodes: Sequence[CachedEpisode], config: NetworkConfig, secti
     targets = np.array([unit.targets[0] for unit in units])
     rows = np.array([unit.actions for unit in units]).reshape(-1)
     for every in {episode.every for episode in episodes}:
-        if np.any(frames % every) or np.any(targets % every):
-            raise AdaptationError(
-                f"rollouts with pictures of every {every}th control step; this network looks at every {config.rows}th"
-            )
+        require_pictures(every, (*frames, *targets), config.rows, "rollouts", AdaptationError)
     starts: list[tuple[int, int, str]] = []
     for rollout, episode in enumerate(episodes):
         length = min(episode.length, section.frames)

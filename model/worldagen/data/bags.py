@@ -192,13 +192,12 @@ class BagSource:
             spans += [_Span(words, begin_ns, part) for part in np.split(ours, pauses) if len(part)]
         return spans
 
-    def _align(self, streams: _Streams, instants: np.ndarray) -> dict[str, Alignment]:
+    def _align(self, streams: _Streams, instants: np.ndarray, every: int = 1) -> dict[str, Alignment]:
         reading = self._reading
-        rules = {
-            WRIST: (reading.wrist, streams.wrist_ns),
-            JOINTS: (reading.joints, [stamp for stamp, _ in streams.joints]),
-        }
-        aligned = {name: align(Rule.parse(rule), instants, np.array(stamps)) for name, (rule, stamps) in rules.items()}
+        # The wrist camera has to be near the pictures of the static one, not the steps between.
+        wrist = align(Rule.parse(reading.wrist), instants[::every], np.array(streams.wrist_ns))
+        joints = align(Rule.parse(reading.joints), instants, np.array([stamp for stamp, _ in streams.joints]))
+        aligned = {WRIST: wrist[np.arange(len(instants)) // every], JOINTS: joints}
         if not streams.chunks:
             ends = _ends(instants)
             for name, stamped in ((TARGET_POSE, streams.poses), (GRIPPER, streams.grippers)):
@@ -209,10 +208,7 @@ class BagSource:
         shown = span.instants
         every = self._every(shown, robot.convention)
         instants = _control_steps(shown, every, robot.convention.period_s, streams)
-        aligned = self._align(streams, instants)
-        if every > 1:  # the wrist camera has to be near the pictures of the static one, not the steps between
-            wrist = align(Rule.parse(self._reading.wrist), shown, np.array(streams.wrist_ns))
-            aligned[WRIST] = wrist[np.arange(len(instants)) // every]
+        aligned = self._align(streams, instants, every)
         actions, first, last = _actions(streams, robot, replace(span, instants=instants), aligned)
         first = -(-first // every) * every  # a picture comes first
         if last <= first:
@@ -250,9 +246,9 @@ class BagSource:
         periods = np.diff(shown) * 1e-9 / convention.period_s
         every = max(1, round(float(np.median(periods))))
         # Among pictures of every step a gap shows in the actions; between rarer ones nobody would see that one is missing.
-        off = periods - every if every > 1 else np.median(periods, keepdims=True) - every
-        if np.any(np.abs(off) > self._reading.jitter_share):
-            worst = periods[np.argmax(np.abs(off))] if every > 1 else np.median(periods)
+        judged = periods if every > 1 else np.median(periods, keepdims=True)
+        worst = judged[np.argmax(np.abs(judged - every))]
+        if abs(worst - every) > self._reading.jitter_share:
             raise BadEpisode(
                 f"the static camera has {1 / (worst * convention.period_s):.1f} Hz, {convention.name!r} "
                 f"{1 / convention.period_s:.1f} Hz; record with pictures of every control step (sim.every_picture in lockstep) "

@@ -56,6 +56,11 @@ class CachedEpisode:
         return range(self.first, self.first + self.length, self.every)
 
 
+def shown_instants(episodes: Sequence[CachedEpisode]) -> np.ndarray:
+    """Those of some episodes that have pictures (P,), in their order."""
+    return np.concatenate([np.array(episode.shown) for episode in episodes])
+
+
 class ByInstant:
     """What is kept of pictures only, (P, ...), read by instant."""
 
@@ -93,12 +98,14 @@ class FrameCache:
             self.skipped = tuple(Skipped(**skipped) for skipped in index["skipped"])
             self.convention = Convention(**index["convention"])
             self.frames = sum(episode.length for episode in self.episodes)
-            self.shown = np.concatenate([np.array(episode.shown) for episode in self.episodes])  # (P,)
+            self.shown = shown_instants(self.episodes)  # (P,)
             self.states, self.actions, self.targets = (_load(folder / f"{name}.npy") for name in NUMBERS)
             self.value_names: tuple[str, ...] = tuple(index["values"])
             self.values = _load(folder / "values.npy")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{folder}: damaged ({error}); remove this folder, it is made again") from None
+        self._rows = np.full(self.frames, -1)  # where among the pictures an instant is
+        self._rows[self.shown] = np.arange(len(self.shown))
         if any(len(table) != self.frames for table in (self.states, self.actions, self.targets, self.values)):
             raise DataError(f"{folder}: damaged (not {self.frames} rows everywhere); remove this folder, it is made again")
 
@@ -108,11 +115,7 @@ class FrameCache:
 
     def by_instant(self, kept: np.ndarray) -> Pictured:
         """What was made of all pictures, (P, ...), to be read by instant."""
-        if len(self.shown) == self.frames:
-            return kept
-        rows = np.full(self.frames, -1)
-        rows[self.shown] = np.arange(len(self.shown))
-        return ByInstant(kept, rows)
+        return kept if len(self.shown) == self.frames else ByInstant(kept, self._rows)
 
     def stored(self, view: str, side: int) -> np.ndarray:
         """(P, S, S, 3) uint8 RGB: all there are, in their order. Raises DataError for a size that is not kept."""

@@ -80,7 +80,7 @@ class Episode:
                 yield self.shown[count], static, wrist
             count += 1
         if count != len(self.shown):
-            raise BadEpisode(f"{self.name}: {count} pictures; expected {len(self.shown)}, for {len(self)} instants")
+            raise BadEpisode(f"{self.name}: {count} pairs of pictures for {len(self.shown)} instants that are to have one")
 
 
 class Source(Protocol):

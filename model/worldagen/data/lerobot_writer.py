@@ -133,7 +133,7 @@ class LeRobotWriter:
         places = self._table.append(numbers)
         for camera in self._cameras.values():
             camera.begin_episode()
-        for pair in episode.pictures():
+        for _, *pair in episode.frames():
             for camera, picture in zip(self._cameras.values(), pair, strict=True):
                 camera.add(picture)
         for key, camera in self._cameras.items():
@@ -243,15 +243,12 @@ def _look_through(episode: Episode) -> tuple[dict[str, PictureCounts], _Kind]:
     counts = {KEYS.static: PictureCounts(), KEYS.wrist: PictureCounts()}
     sizes: list[set[tuple[int, int]]] = [set(), set()]
     try:
-        for pair in episode.pictures():
+        for _, *pair in episode.frames():
             for picture, count, size in zip(pair, counts.values(), sizes, strict=True):
                 count.add(picture)
                 size.add(picture.shape[:2])
     except WorldAgenError as error:
         raise BadEpisode(f"{episode.name}: {error}" if episode.name not in str(error) else str(error)) from None
-    found = counts[KEYS.static].pictures
-    if found != len(episode):
-        raise BadEpisode(f"{episode.name}: {found} pairs of pictures for {len(episode)} instants")
     if any(len(size) > 1 for size in sizes):
         raise BadEpisode(f"{episode.name}: pictures change their size: {', '.join(map(str, sorted(set().union(*sizes))))}")
     return counts, _Kind(episode.convention.name, fps, sizes[0].pop(), sizes[1].pop())

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from worldagen.data.episodes import Episode
 from worldagen.errors import BagError, DataError, EngineError
 from worldagen.types import Observation
+from worldagen.windows import require_pictures
 
 DRAWN_FRAMES = 8
 BAG_FRAMES = 32  # at most: one frame costs several encodings for each engine that is tried
@@ -105,8 +106,7 @@ def read_probe(bags: Sequence[Path], step: int, frames: int = BAG_FRAMES) -> Pro
 
 def _runs(episode: Episode, step: int, count: int) -> list[tuple[str, list[Observation]]]:
     """Some runs of an episode, spread evenly from its first instant to its last. Raises EngineError."""
-    if step % episode.every:
-        raise EngineError(f"{episode.name} shows every {episode.every}th control step; this network looks at every {step}th")
+    require_pictures(episode.every, (step,), step, episode.name, EngineError)
     length = min(RUN, 1 + (len(episode) - 1) // step)
     last = len(episode) - 1 - (length - 1) * step
     begins = np.unique(np.linspace(0, last // episode.every, count).round().astype(int)) * episode.every

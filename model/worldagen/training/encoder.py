@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from worldagen.data.cache import CachedEpisode, FrameCache
+from worldagen.data.cache import CachedEpisode, FrameCache, shown_instants
 from worldagen.errors import DataError
 from worldagen.network.config import VIEWS, NetworkConfig
 from worldagen.network.worldagen import WorldAgen
@@ -100,7 +100,7 @@ def encoder_batches(
     """draw(step, process, processes): random frames of these episodes, augmented."""
     static = cache.pictures("static", config.vision.static_size)
     wrist = cache.pictures("wrist", config.vision.wrist_size)
-    frames = np.concatenate([np.array(episode.shown) for episode in episodes])
+    frames = shown_instants(episodes)
     counts = [len(episode.shown) for episode in episodes]
     weights = np.concatenate([np.full(count, count ** (stage.balance - 1.0)) for count in counts])
     reached = np.cumsum(weights)
@@ -127,7 +127,7 @@ def encoder_report(
     most: int = 512,
 ) -> Callable[[nn.Module, int], dict[str, float]]:
     """validate(module, step): root mean square errors on held-out frames, as shares of each number's spread."""
-    frames = np.concatenate([np.array(episode.shown) for episode in episodes])
+    frames = shown_instants(episodes)
     frames = frames[np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int)]
     static = cache.pictures("static", config.vision.static_size)[frames]
     wrist = cache.pictures("wrist", config.vision.wrist_size)[frames]

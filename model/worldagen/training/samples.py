@@ -16,7 +16,7 @@ from worldagen.network.config import NetworkConfig
 from worldagen.policy_conventions import PolicyConventions
 from worldagen.preprocess import ImageScaling, scale_poses
 from worldagen.training.recipe import Augmentation, DataSection
-from worldagen.windows import SamplingRule, unit_indices
+from worldagen.windows import SamplingRule, require_pictures, unit_indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +66,7 @@ class WindowPlaces:
         self.rows = np.array([unit.actions for unit in units]).reshape(-1)  # (K m,)
         span = max(self.targets.max(), self.rows.max())  # the last frame a window touches, from its first
         for every in {episode.every for episode in episodes}:
-            if np.any(self.frames % every) or np.any(self.targets % every):
-                raise DataError(
-                    f"episodes with pictures of every {every}th control step; this network looks at every {config.rows}th"
-                )
+            require_pictures(every, (*self.frames, *self.targets), config.rows, "episodes", DataError)
         long = [episode for episode in episodes if episode.length > span]
         if not long:
             longest = max((episode.length for episode in episodes), default=0)

@@ -136,7 +136,7 @@ class Rig:
     def need(self, condition: Callable[[], bool], what: str, patience_s: float = 60.0) -> None:
         """Raises RigError when it did not."""
         if not self.until(condition, patience_s):
-            raise RigError(f"waited {patience_s:g} s for {what}; the command node is {self.watch.command or 'silent'}")
+            raise RigError(f"waited {patience_s:g} s for {what}; the command node is {self.watch.command}")
 
     def ask(self, client: Any, request: Any, what: str, patience_s: float = 15.0) -> Any:
         """The answer of a service. Raises RigError."""
@@ -167,7 +167,7 @@ class Rig:
             if self.until(lambda: self.moving or self.watch.state == "FAULT", BORED_S) and self.watch.state != "FAULT":
                 return
             if time.monotonic() > deadline_s:
-                raise RigError(f"the arm does not move; the command node is {self.watch.command or 'silent'}")
+                raise RigError(f"the arm does not move; the command node is {self.watch.command}")
             if self.watch.state == "FAULT":
                 self.clear_fault()
             self.new_task()
