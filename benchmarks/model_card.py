@@ -63,10 +63,10 @@ def draw_card(training: Mapping[str, Any], evaluations: Sequence[Mapping[str, An
 
 def _data(recipe: Mapping[str, Any]) -> str:
     record = recipe["record"]
-    glimpses = f"; {record['glimpses_per_task']} glimpses of other worlds for each" if record["glimpses_per_task"] else ""
     return (
         f"{record['episodes_per_task']} demonstrations by disturbed scripted experts of each task in each of the scenes "
-        f"{record['scenes']}{glimpses}; seeds from {record['seed']} on; one in {recipe['data']['held_out_every']} held out"
+        f"{record['scenes']}, both cameras every {record['picture_every']} control steps; seeds from {record['seed']} on; one "
+        f"in {recipe['data']['held_out_every']} held out"
     )
 
 

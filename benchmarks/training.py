@@ -36,13 +36,17 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40, help="of each stage")
     parser.add_argument("--episodes", type=int, default=6)
+    parser.add_argument("--precision", default="no", help="no (fp32) or bf16")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "training.json")
     args = parser.parse_args()
-    recipe = load_recipe("playtable", {"machine.threads": str(args.threads), "machine.trackers": "''"})
+    recipe = load_recipe(
+        "playtable",
+        {"machine.threads": str(args.threads), "machine.precision": f"'{args.precision}'", "machine.trackers": "''"},
+    )
     recipe = replace(recipe, record=replace(recipe.record, tasks="open_drawer", scenes="A", episodes_per_task=args.episodes))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        record_demonstrations(recipe, folder / "bags", False, "auto")
+        record_demonstrations(recipe, folder / "bags", "auto")
         numbers = {"threads": args.threads, "steps": args.steps, **measure(recipe, folder, args.steps)}
     print(json.dumps(numbers, indent=1))
     write_result(args.out, numbers)

@@ -33,7 +33,6 @@ REQUEST, ATTEMPTS, EPISODES, UNFINISHED = "recording.json", "attempts.jsonl", "e
 EPISODE = "episode"  # name of the bag metadata that says what an episode is
 SEEDS_PER_PLACE = 2_000  # of each scene and task; four scenes of all tasks stay below the seeds of evaluations
 FIRST_NS = 1000 * 1_000_000_000  # stamp of the first attempt; earlier ones are for what is not recorded
-LATEST_GLIMPSE = 45  # control steps; few episodes are shorter
 PAUSE_S = 2.0  # between the longest possible episode and the next
 
 
@@ -42,10 +41,8 @@ class Request:
     """What to record: so many kept `episodes` of each task in each scene, from this seed on.
 
     max_steps: of an episode before its tail; tail_steps: control steps played on after success. seeds_per_place: distance of
-    the first seeds of one scene and task and the next. glimpse_frames: 0 for whole episodes; else so many control steps of
-    each, from a random one on, which shows many more worlds for the same time and disk. picture_every: control steps from one
-    pair of pictures to the next; drawing is what recording costs, and a window of a network that answers every m steps uses
-    no others than every m-th.
+    the first seeds of one scene and task and the next. picture_every: control steps from one pair of pictures to the next;
+    drawing is what recording costs, and a window of a network that answers every m steps uses no others than every m-th.
     """
 
     environment: str
@@ -58,7 +55,6 @@ class Request:
     tail_steps: int
     period_s: float
     seeds_per_place: int = SEEDS_PER_PLACE
-    glimpse_frames: int = 0
     picture_every: int = 1
 
     @property
@@ -98,11 +94,6 @@ def draw_words(phrasings: Sequence[str], task: str, seed: int) -> str:
     return phrasings[int(np.random.default_rng([seed, zlib.crc32(task.encode())]).integers(len(phrasings)))]
 
 
-def glimpse_begins(attempt: Attempt) -> int:
-    """The control step at which the glimpse of this episode begins."""
-    return int(np.random.default_rng([attempt.seed, zlib.crc32(b"glimpse")]).integers(LATEST_GLIMPSE + 1))
-
-
 def check_request(request: Request, environment: Environment) -> None:
     """Raises UnknownName for a task or scene that does not exist, RecordingError for numbers that make no recording."""
     for task in request.tasks:
@@ -112,13 +103,8 @@ def check_request(request: Request, environment: Environment) -> None:
     most = request.seeds_per_place // 2
     if not 1 <= request.episodes <= most or request.first_seed < 0:
         raise RecordingError(f"{request.episodes} episodes from seed {request.first_seed}; expected 1 to {most} from 0 up")
-    if request.glimpse_frames < 0:
-        raise RecordingError(f"glimpses of {request.glimpse_frames} control steps; expected 1 or more, or 0 for whole episodes")
-    if request.picture_every < 1 or (request.picture_every > 1 and request.glimpse_frames):
-        raise RecordingError(
-            f"pictures of every {request.picture_every} control steps and glimpses of {request.glimpse_frames}; expected 1 or "
-            "more, and of a glimpse all"
-        )
+    if request.picture_every < 1:
+        raise RecordingError(f"pictures of every {request.picture_every} control steps; expected 1 or more")
     last_s = len(request.scenes) * len(request.tasks) * request.seeds_per_place * _spacing_s(request)
     if last_s + 1000 >= 2**31:  # a ROS stamp holds no more
         raise RecordingError(f"{len(request.scenes)} scenes x {len(request.tasks)} tasks are too many for one recording")

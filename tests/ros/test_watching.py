@@ -54,6 +54,10 @@ def test_an_expectation_is_found_by_the_instant_it_is_of(watcher):
         watcher._on_prediction(view, picture(1000 * MS, 7))
     assert watcher.expected_at(1000 * MS + 1)["wrist"].max() == 7  # stamps of simulated time are rounded
     assert watcher.expected_at(1033 * MS) is None
+    for late in range(1, 200):  # drawing is that far behind
+        for view in ("static", "wrist"):
+            watcher._on_prediction(view, picture((1000 + 167 * late) * MS, 9))
+    assert watcher.expected_at(1000 * MS)["static"].max() == 7
     watcher.forget()
     assert watcher.expected_at(1000 * MS) is None
 

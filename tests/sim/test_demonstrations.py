@@ -12,14 +12,12 @@ from worldagen.errors import RecordingError, UnknownName
 from worldagen_sim.demonstrations import (
     EPISODE,
     EPISODES,
-    LATEST_GLIMPSE,
     SEEDS_PER_PLACE,
     UNFINISHED,
     Ended,
     Ledger,
     Request,
     check_request,
-    glimpse_begins,
 )  # fmt: skip
 
 REQUEST = Request("playtable", "1", ("A", "D+light:0.5"), ("open_drawer", "stack_block"), 3, 10, 360, 6, 1 / 30)
@@ -120,12 +118,6 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(tmp_path, p
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_glimpses_begin_at_many_moments_and_always_at_the_same_of_one_episode(ledger):
-    begins = [glimpse_begins(ledger.attempt("A", "open_drawer", seed)) for seed in range(200)]
-    assert begins == [glimpse_begins(ledger.attempt("A", "open_drawer", seed)) for seed in range(200)]
-    assert min(begins) == 0 and max(begins) == LATEST_GLIMPSE and len(set(begins)) > 30
-
-
 def test_the_request_is_kept_with_the_recording(ledger):
     assert json.loads((ledger.folder / "recording.json").read_text())["scenes"] == ["A", "D+light:0.5"]
 
@@ -136,9 +128,7 @@ def test_the_request_is_kept_with_the_recording(ledger):
         ({"tasks": ("fly",)}, UnknownName, "unknown playtable task 'fly'"),
         ({"scenes": ("Q",)}, UnknownName, "unknown playtable scene 'Q'"),
         ({"episodes": 0}, RecordingError, "0 episodes from seed 10"),
-        ({"glimpse_frames": -1}, RecordingError, "glimpses of -1 control steps"),
         ({"picture_every": 0}, RecordingError, "pictures of every 0 control steps"),
-        ({"picture_every": 5, "glimpse_frames": 2}, RecordingError, "glimpses of 2; expected 1 or more, and of a glimpse all"),
         ({"scenes": tuple("A" * 2000)}, RecordingError, "too many for one recording"),
     ],
 )

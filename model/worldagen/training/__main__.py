@@ -6,11 +6,13 @@ Leaves OUT/training as `worldagen train` does, and the last state's checkpoint i
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from accelerate import PartialState
 
+from worldagen.child_processes import end_with_parent
 from worldagen.errors import WorldAgenError
 from worldagen.training.recipe import load_recipe
 from worldagen.training.run import build_checkpoint, prepare, train
@@ -21,12 +23,15 @@ def main() -> int:
     parser.add_argument("recipe")
     parser.add_argument("--data", action="append", required=True, metavar="KIND:PATH")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--states-only", action="store_true", help="leave OUT/training, make no checkpoint of it")
     args = parser.parse_args()
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun, which may be killed
+        end_with_parent()
     try:
         prepared = prepare(load_recipe(args.recipe), args.data, args.out / "training")
         fitted = train(prepared)
         checkpoint = args.out / "checkpoint"
-        if PartialState().is_main_process and not checkpoint.exists():
+        if not args.states_only and PartialState().is_main_process and not checkpoint.exists():
             build_checkpoint(prepared, fitted.states[-1], checkpoint, f"recipe {args.recipe}, seed {prepared.recipe.seed}")
     except WorldAgenError as error:
         print(f"error: {error}", file=sys.stderr)

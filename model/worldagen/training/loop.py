@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -138,6 +139,7 @@ def fit(
                 told = {key: value / summed for key, value in sums.items()}
                 now_s = time.perf_counter()
                 told["samples_per_s"] = summed * loop.batch / (now_s - told_s)
+                told["waiting_share"] = waited_s / max(now_s - began_s, 1e-9)
                 told_s, sums, summed = now_s, {}, 0
                 shown.set_postfix_str(f"loss {told['total']:.4f}, waiting {waited_s / max(now_s - began_s, 1e-9):.0%}")
                 _tell(accelerator, folder, step, told)
@@ -212,6 +214,13 @@ def _cut_metrics(path: Path, step: int) -> None:
         if path.exists():
             lines = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
             write_whole(path, "".join(f"{line}\n" for line in lines))
+
+
+def told_pace(folder: Path) -> dict[str, float]:
+    """How a stage went, from its metrics, over however many calls: median samples a second, share of time without a batch."""
+    lines = [json.loads(line) for line in (folder / METRICS).read_text("utf-8").splitlines()]
+    paces = [line for line in lines if "samples_per_s" in line]
+    return {key: round(median(line[key] for line in paces), 4) for key in ("samples_per_s", "waiting_share")}
 
 
 def _step_of(line: str) -> float:

@@ -16,10 +16,7 @@ class RecordStage:
     scenes: str = setting("", "names with commas between them; empty: record nothing")
     tasks: str = setting("", "names with commas between them; empty: all")
     episodes_per_task: int = setting(18, "kept episodes of each task in each scene", low=1, high=10_000)
-    glimpses_per_task: int = setting(
-        0, "further episodes of each task in each scene, of which only a glimpse is kept, for the encoder", low=0, high=1000
-    )
-    glimpse_steps: int = setting(2, "control steps of a glimpse", low=1, high=100)
+    picture_every: int = setting(1, "control steps from one pair of pictures to the next", low=1, high=100)
     seed: int = setting(0, "seed of the first", low=0)
 
 
@@ -128,6 +125,7 @@ class Machine:
     """What it runs on; changes the speed, and with `precision` the rounding."""
 
     precision: str = setting("no", "no: fp32; bf16: mixed", choices=("no", "bf16", "fp16"))
+    processes: int = setting(1, "processes that share each batch; `accelerate launch` has its own count", low=1, high=64)
     threads: int = setting(2, "CPU threads of one process", low=1, high=256)
     decode_processes: int = setting(2, "processes that decode the data", low=1, high=256)
     trackers: str = setting("tensorboard", "where metrics go besides metrics.jsonl: tensorboard, wandb, with commas")

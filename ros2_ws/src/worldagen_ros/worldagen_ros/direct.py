@@ -40,17 +40,14 @@ class DirectStack:
         begin_ns: int,
         say: Say,
         disturbance: Disturbance | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-        quiet_steps: int = 0,
         picture_every: int = 1,
     ) -> None:
         """Play the episode to its end. Everything that is said passes `say`, in the order of lockstep.
 
         The last instant is answered too, as the nodes do, who cannot know that the simulator stops there.
-        begin_ns: stamp of the first instant. disturbance: noise on the decider's actions. should_stop: asked at every instant,
-        after the joint states were said; true breaks the episode off there. quiet_steps: of so many control steps nothing is
-        said but the instruction, nor drawn for anybody but the decider. picture_every: where every control step is shown, only
-        so many-th ones are, and those that the decider looks at. Raises WorldAgenError where a node would have refused.
+        begin_ns: stamp of the first instant. disturbance: noise on the decider's actions. picture_every: where every control
+        step is shown, only so many-th ones are, and those that the decider looks at. Raises WorldAgenError where a node would
+        have refused.
         """
         config, episodes = self._config, self._episodes
         command = config.command
@@ -63,25 +60,22 @@ class DirectStack:
         say(topics.INSTRUCTION, String(data=episodes.assignment.instruction), begin_ns)
         while True:
             now_ns = base_ns + episodes.state.time_ns
-            tell = say if episodes.steps >= quiet_steps else _say_nothing
             spoken = state_messages(episodes, now_ns, config.robot.frame_id)
-            _say_all(spoken, tell, now_ns)
-            if should_stop():
-                return
+            _say_all(spoken, say, now_ns)
             running = episodes.status is Status.RUNNING
             answered = not commander.has_rows and (config.sim.every_picture or running)
-            drawn = views if tell is say and episodes.steps % picture_every == 0 else wanted
+            drawn = views if episodes.steps % picture_every == 0 else wanted
             if drawn and (answered or config.sim.every_picture):
                 shows = picture_messages(episodes.environment.render(drawn), episodes.environment.cameras, now_ns)
-                _say_all(shows, tell, now_ns)
+                _say_all(shows, say, now_ns)
                 spoken |= shows
             if answered:
                 told = chunk_messages(self._decider.decide(self._samples(spoken, now_ns)), config.robot.frame_id)
-                _say_all(told, tell, now_ns)
+                _say_all(told, say, now_ns)
                 self._decider.prepare()  # the policy node does so after every decision
                 commander.offer(messages.decode_chunk(told[topics.ACTION_CHUNK], config.robot.frame_id), now_ns)
             if commander.has_rows:
-                row = self._command(commander, spoken[topics.JOINT_STATES], now_ns, tell)
+                row = self._command(commander, spoken[topics.JOINT_STATES], now_ns, say)
             if not running:
                 return
             episodes.step(row)
@@ -108,7 +102,3 @@ class DirectStack:
 def _say_all(spoken: dict[str, Any], say: Say, stamp_ns: int) -> None:
     for topic, msg in spoken.items():
         say(topic, msg, stamp_ns)
-
-
-def _say_nothing(topic: str, msg: Any, stamp_ns: int) -> None:
-    """To nobody."""

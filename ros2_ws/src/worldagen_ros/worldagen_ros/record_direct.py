@@ -13,7 +13,7 @@ from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
 from worldagen_ros.direct import DirectStack
 from worldagen_ros.workers import open_workers
-from worldagen_sim.demonstrations import EPISODE, Attempt, Ended, Ledger, Request, glimpse_begins
+from worldagen_sim.demonstrations import EPISODE, Attempt, Ended, Ledger, Request
 from worldagen_sim.environment import make_environment
 from worldagen_sim.episode import Episodes, Status
 
@@ -43,22 +43,13 @@ class DirectRecorder:
                 if name in self._topics:
                     bag.write(self._topics[name].name, serialize_message(msg), stamp_ns, stamp_ns)
 
-            kept = self._play(attempt, write)
+            self._stack.play(attempt.begin_ns, write, picture_every=self._request.picture_every)
+            kept = episodes.status is Status.SUCCEEDED
             conditions = episodes.environment.conditions
             bag.annotate(EPISODE, demonstrating.episode_after(before[EPISODE], kept, episodes.steps, conditions))
         if not kept:
             shutil.rmtree(folder)
         return Ended(attempt, kept, episodes.steps, bag.size_bytes if kept else 0)
-
-    def _play(self, attempt: Attempt, write: Callable[[str, Any, int], None]) -> bool:
-        """Whether the episode is to be kept: it succeeded, or it lasted as long as its glimpse."""
-        episodes, frames = self._episodes, self._request.glimpse_frames
-        if not frames:
-            self._stack.play(attempt.begin_ns, write, picture_every=self._request.picture_every)
-            return episodes.status is Status.SUCCEEDED
-        begin = glimpse_begins(attempt)
-        self._stack.play(attempt.begin_ns, write, should_stop=lambda: episodes.steps >= begin + frames, quiet_steps=begin)
-        return episodes.steps >= begin + frames
 
     def close(self) -> None:
         """Free the environment."""

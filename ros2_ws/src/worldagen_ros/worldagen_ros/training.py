@@ -1,7 +1,6 @@
 """From a recipe to a checkpoint: record, train, choose in closed loop. Each part goes on where it was interrupted.
 
 OUT/demonstrations/        what was recorded, if the recipe records
-OUT/glimpses/              further worlds, a moment of each, for the encoder
 OUT/training/              worldagen.training.run
 OUT/candidates/SEED_STEP/  checkpoints of saved states, and evaluation/ of each
 OUT/checkpoint/            the best of them
@@ -16,14 +15,16 @@ from typing import Any
 
 from worldagen.errors import TrainingError
 from worldagen.provenance import describe_run, sha256_of
+from worldagen.training.launch import train_in_processes
+from worldagen.training.loop import told_pace
 from worldagen.training.recipe import Recipe
-from worldagen.training.run import Prepared, build_checkpoint, prepare, train
+from worldagen.training.run import POLICY, Prepared, build_checkpoint, prepare, train
 from worldagen_ros.evaluating import evaluate_tasks
 from worldagen_sim.claimed_folder import write_json
 from worldagen_sim.evaluation import EvaluationRequest
 
-DEMONSTRATIONS, GLIMPSES, TRAINING, CANDIDATES, CHECKPOINT, REPORT = (
-    "demonstrations", "glimpses", "training", "candidates", "checkpoint", "training.json",
+DEMONSTRATIONS, TRAINING, CANDIDATES, CHECKPOINT, REPORT = (
+    "demonstrations", "training", "candidates", "checkpoint", "training.json",
 )  # fmt: skip
 FIRST_SEED = 400_000  # of the episodes that choose; neither recorded nor evaluated on
 
@@ -43,10 +44,10 @@ def train_recipe(
     data: Sequence[str],
     seeds: Sequence[int],
     out: Path,
-    record: Callable[[Path, bool], None],
+    record: Callable[[Path], None],
     command: str,
 ) -> dict[str, Any]:
-    """Everything; returns the report. record: makes the recipe's demonstrations, or its glimpses, in a folder.
+    """Everything; returns the report. record: makes the recipe's demonstrations in a folder.
 
     Raises TrainingError, DataError, RecordingError or EvaluationError; the same call goes on where it was.
     """
@@ -54,16 +55,15 @@ def train_recipe(
     if not specs:
         if not recipe.record.scenes:
             raise TrainingError("no data: give --data KIND:PATH, or a recipe with record.scenes")
-        record(out / DEMONSTRATIONS, False)
+        record(out / DEMONSTRATIONS)
         specs = [f"bag:{out / DEMONSTRATIONS}"]
-        if recipe.record.glimpses_per_task:
-            record(out / GLIMPSES, True)
-            specs.append(f"bag:{out / GLIMPSES}")
-    candidates, loops = [], {}
+    candidates, paces = [], {}
     for seed in seeds:
         prepared = prepare(replace(recipe, seed=seed), specs, out / TRAINING)
-        fitted = train(prepared)
-        loops[seed] = {"seconds": fitted.seconds, "waiting_share": fitted.waiting_share, "samples_per_s": fitted.samples_per_s}
+        if recipe.machine.processes > 1:
+            train_in_processes(prepared.recipe, specs, out)
+        fitted = train(prepared)  # finds done what the processes did
+        paces[seed] = told_pace(out / TRAINING / f"{POLICY}{seed}")
         states = fitted.states[-recipe.choice.candidates :] if recipe.record.scenes else fitted.states[-1:]
         candidates += [score_candidate(prepared, state, out / CANDIDATES, recipe, command) for state in states]
     best = max(candidates, key=lambda one: (one.success or 0.0, one.step))
@@ -72,7 +72,7 @@ def train_recipe(
         **describe_run(command),
         "recipe": asdict(recipe),
         "data": specs,
-        "loops_of_this_call": loops,
+        "paces": paces,
         "candidates": [{**asdict(one), "folder": one.folder.name} for one in candidates],
         "chosen": best.folder.name,
         "weights_sha256": sha256_of(out / CHECKPOINT / "model.safetensors"),

@@ -25,7 +25,7 @@ from worldagen_ros.images import decode_image
 from worldagen_ros.messages import stamp_to_ns
 
 PREDICTIONS = {"static": topics.STATIC_PREDICTION, "wrist": topics.WRIST_PREDICTION}
-PREDICTIONS_KEPT = 8
+PREDICTIONS_KEPT = 256  # of each view: more than there are among the thousand pictures that may wait to be drawn
 HALF_STEP_NS = 1_000_000_000 // 60
 REMEMBERED = 100_000  # instants; an hour of control steps
 EVERYTHING = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)  # the watcher may be late, but misses nothing

@@ -36,9 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first; failed attempts take further ones (default: 0)")
     parser.add_argument("--direct", action="store_true", help="without ROS in between")
     parser.add_argument(
-        "--glimpse", type=int, default=0, metavar="STEPS", help="with --direct: so many control steps of each, not all of it"
-    )
-    parser.add_argument(
         "--picture-every", type=int, default=1, metavar="STEPS", help="with --direct: control steps from picture to picture"
     )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="with --direct (default: all cores)")
@@ -52,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     environment = make_environment(args.env, renderer="raycast")  # to ask for names; draws nothing
     request = make_request(args, environment, deployment.sim.max_steps, deployment.sim.tail_steps)
     check_request(request, environment)
-    if (request.glimpse_frames or request.picture_every > 1) and not args.direct:
-        raise RecordingError("glimpses and rarer pictures are recorded without ROS only: give --direct as well")
+    if request.picture_every > 1 and not args.direct:
+        raise RecordingError("rarer pictures are recorded without ROS only: give --direct as well")
     config = configured(deployment, request, args.renderer)
     guard = DiskGuard(args.out, config.recorder.floor_mib * MIB)
     guard.check()
@@ -85,7 +82,6 @@ def make_request(args: argparse.Namespace, environment: Environment, max_steps: 
         max_steps=max_steps,
         tail_steps=tail_steps,
         period_s=environment.convention.period_s,
-        glimpse_frames=args.glimpse,
         picture_every=args.picture_every,
     )
 

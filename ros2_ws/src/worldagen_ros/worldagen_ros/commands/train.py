@@ -19,7 +19,6 @@ from worldagen.training.recipe import Recipe, load_recipe
 from worldagen_ros.commands import record
 from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import stack_environment
-from worldagen_sim.demonstrations import SEEDS_PER_PLACE
 
 HELP = "train a checkpoint from a recipe and recorded data"
 
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         args.data,
         _seeds(args.seeds) or [recipe.seed],
         args.out,
-        lambda folder, glimpses: record_demonstrations(recipe, folder, glimpses, args.renderer),
+        lambda folder: record_demonstrations(recipe, folder, args.renderer),
         shlex.join(["worldagen", *sys.argv[1:]]),
     )
     for one in report["candidates"]:
@@ -53,16 +52,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def record_demonstrations(recipe: Recipe, folder: Path, glimpses: bool, renderer: str) -> None:
-    """`worldagen record --direct`, as the recipe asks. Glimpses show other worlds than the demonstrations."""
+def record_demonstrations(recipe: Recipe, folder: Path, renderer: str) -> None:
+    """`worldagen record --direct`, as the recipe asks."""
     wanted = recipe.record
-    episodes = wanted.glimpses_per_task if glimpses else wanted.episodes_per_task
-    seed = wanted.seed + (SEEDS_PER_PLACE // 2 if glimpses else 0)
     parser = argparse.ArgumentParser()
     record.add_arguments(parser)
     asked = ["--out", str(folder), "--env", wanted.environment, "--scenes", wanted.scenes, "--tasks", wanted.tasks, "--direct"]
-    asked += ["--episodes-per-task", str(episodes), "--seed", str(seed), "--renderer", renderer]
-    asked += ["--glimpse", str(wanted.glimpse_steps)] if glimpses else []
+    asked += ["--episodes-per-task", str(wanted.episodes_per_task), "--picture-every", str(wanted.picture_every)]
+    asked += ["--seed", str(wanted.seed), "--renderer", renderer]
     record.run(parser.parse_args(asked))
 
 
