@@ -95,3 +95,7 @@ class AdaptationError(WorldAgenError):
 
 class EngineError(WorldAgenError):
     """The encoder cannot be exported, built or run by an engine: its files, its library, this machine, or the GPU's memory."""
+
+
+class BankError(WorldAgenError):
+    """A bank of places cannot be used, or something does not fit into it: its files, its base, its encoder, its adapters."""
