@@ -1,6 +1,6 @@
 """A bank of places: one adapter for each place a robot has met, found again by how the place looks, and mixed.
 
-After TMoW (test-time mixture of world models, arXiv 2601.22647), carried over from text graphs to cameras: what a frozen encoder
+After TMoW (test-time mixture of world models, arXiv 2601.22647), from text graphs to cameras: what a frozen encoder
 makes of the static view says at three levels where the robot is; the adapters of the nearest places are mixed, level by level.
 
     embedding.py    pictures -> an Embedding: one vector a level
