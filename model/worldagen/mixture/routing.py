@@ -28,7 +28,7 @@ class RoutingConfig:
     temperature: float = setting(0.1, "of the softmax over whitened cosines (tau)", low=1e-3, high=10.0)
     lead: float = setting(0.05, "cosine by which another place must lead at the scene level to take over", low=0.0, high=2.0)
     patience: int = setting(3, "evaluations in a row in which it must lead", low=1, high=1000)
-    slew: int = setting(3, "decisions over which weights move to new ones", low=1, high=1000)
+    slew: int = setting(3, "decisions in which a weight may move from 0 to 1", low=1, high=1000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +154,9 @@ class HeldRoute:
         if not self._may_take(held, routing):
             return False
         self._target, self._challenger, self._led = routing, "", 0
-        self._left = self._config.slew
-        self._step = (routing.weights - self._weights) / self._left
+        change = routing.weights - self._weights
+        self._left = max(1, math.ceil(np.abs(change).max() * self._config.slew - 1e-9))
+        self._step = change / self._left
         return True
 
     def advance(self) -> bool:
