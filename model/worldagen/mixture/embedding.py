@@ -8,12 +8,16 @@ Legend: B frames, E width of a level, N prototypes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from worldagen.engines.encoder import Encoded
 from worldagen.errors import BankError
+
+if TYPE_CHECKING:  # nodes that only read configurations do without torch
+    import torch
+
+    from worldagen.engines.encoder import Encoded
 
 LEVELS = ("fine", "middle", "scene")  # colour and texture; parts; layout
 DEFINITION = "static-pooled-1"  # of what the levels are; prototypes made by another definition are worth nothing here
@@ -40,7 +44,7 @@ class Embedding:
         return tuple(len(level) for level in self.levels)
 
 
-def embed(encoded: Encoded) -> list[Embedding]:
+def embed(encoded: "Encoded") -> list[Embedding]:
     """Encoded frames -> an embedding each.
 
     fine, middle: means over the patch tokens of the first two pooled depths of the vision encoder (of a ViT-B: after block 4
@@ -50,10 +54,10 @@ def embed(encoded: Encoded) -> list[Embedding]:
     names = list(encoded.pooled)
     if len(names) < 2:
         raise BankError(f"this encoder has the pooled outputs {', '.join(names) or 'none'}; a domain embedding needs two")
-    half = encoded.latents.shape[1] // 2
-    scene = torch.cat([encoded.cls[:, 0], encoded.latents[:, :half].mean(dim=1)], dim=-1)
-    parts = [_numbers(part) for part in (encoded.pooled[names[0]][:, 0], encoded.pooled[names[1]][:, 0], scene)]
-    return [Embedding(tuple(part[frame] for part in parts)) for frame in range(len(scene))]
+    fine, middle = (_numbers(encoded.pooled[name])[:, 0] for name in names[:2])
+    latents, cls = _numbers(encoded.latents), _numbers(encoded.cls)
+    scene = np.concatenate([cls[:, 0], latents[:, : latents.shape[1] // 2].mean(axis=1)], axis=-1)
+    return [Embedding(levels) for levels in zip(fine, middle, scene, strict=True)]
 
 
 def average(embeddings: Sequence[Embedding]) -> Embedding:
@@ -97,5 +101,5 @@ def chunks(count: int, most: int) -> Iterator[slice]:
     return (slice(start, min(start + most, count)) for start in range(0, count, most))
 
 
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
+def _numbers(tensor: "torch.Tensor") -> np.ndarray:
     return tensor.detach().float().cpu().numpy().astype(np.float64)
