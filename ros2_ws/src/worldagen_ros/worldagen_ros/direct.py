@@ -40,14 +40,15 @@ class DirectStack:
         begin_ns: int,
         say: Say,
         disturbance: Disturbance | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
         picture_every: int = 1,
     ) -> None:
         """Play the episode to its end. Everything that is said passes `say`, in the order of lockstep.
 
         The last instant is answered too, as the nodes do, who cannot know that the simulator stops there.
-        begin_ns: stamp of the first instant. disturbance: noise on the decider's actions. picture_every: where every control
-        step is shown, only so many-th ones are, and those that the decider looks at. Raises WorldAgenError where a node would
-        have refused.
+        begin_ns: stamp of the first instant. disturbance: noise on the decider's actions. should_stop: asked at every instant,
+        after the joint states were said; true breaks the episode off there. picture_every: where every control step is shown,
+        only so many-th ones are, and those that the decider looks at. Raises WorldAgenError where a node would have refused.
         """
         config, episodes = self._config, self._episodes
         command = config.command
@@ -62,6 +63,8 @@ class DirectStack:
             now_ns = base_ns + episodes.state.time_ns
             spoken = state_messages(episodes, now_ns, config.robot.frame_id)
             _say_all(spoken, say, now_ns)
+            if should_stop():
+                return
             running = episodes.status is Status.RUNNING
             answered = not commander.has_rows and (config.sim.every_picture or running)
             drawn = views if episodes.steps % picture_every == 0 else wanted
