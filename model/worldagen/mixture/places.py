@@ -197,6 +197,14 @@ class PlaceBank:
             raise BankError(f"{self.folder} has no place yet; add one (worldagen bank add)")
         return whiten_places(self.base, prototypes, self.whitening, self.least, self.known)
 
+    def read_adapter(self, adapter: Path, network: "WorldAgen", allow_rejected: str = "") -> PlaceAdapter:
+        """An adapter that may enter this bank. Arguments as of `add`. Raises BankError for one that may not."""
+        base = base_of(network)
+        self._require_base(base)
+        given = read_adapter(adapter, network, base.digest, self.checkpoint, allow_rejected)
+        self._require_form(adapter, given.form, self.places())
+        return given
+
     def add(
         self,
         name: str,
@@ -216,13 +224,11 @@ class PlaceBank:
         BankError, leaving the bank as it was.
         """
         require_plain_name(name)
-        base = base_of(network)
-        self._require_base(base)
         self._require_same_eyes(seen)
-        given = read_adapter(adapter, network, base.digest, self.checkpoint, allow_rejected)
+        given = self.read_adapter(adapter, network, allow_rejected)
         with self._disk.changing():
             places = self.places()
-            self._require_form(adapter, given.form, places)
+            self._require_form(adapter, given.form, places)  # somebody may have added one meanwhile
             nearest, cosines = self._nearest(seen.prototype, places)
             same = nearest if nearest is not None and min(cosines) > likeness else None
             taken = next((place for place in places if place.name == name), None)
