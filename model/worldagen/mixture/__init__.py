@@ -9,5 +9,6 @@ makes of the static view says at three levels where the robot is; the adapters o
     routing.py      an Embedding and the prototypes -> weights, or abstention; a pure function
     stacked.py      the weighted adapters beside the base, without merging
     starting.py     a new adapter from the mixture
-    places.py       the bank on disk
+    places.py       the bank on disk, and what may enter it
+    surveying.py    a recording -> embeddings; what a bank is calibrated on
 """

@@ -48,8 +48,7 @@ def refine(embedding: Embedding, places: Places, anchors: Places, config: Refine
         return Refined(after, False)
     active = min(routing.active, len(places.names))
     limit = config.most_entropy * most_entropy(active)
-    cosines = np.stack([cosines_of(rows, level) for rows, level in zip(moved, seen, strict=True)])
-    mixed = route_cosines(cosines, places.names, -np.inf, replace(routing, route="mixture"))
+    mixed = route_cosines(after.cosines(embedding), places.names, -np.inf, replace(routing, route="mixture"))
     if active > 1 and (mixed.entropy > limit).any():
         return Refined(places, True)
     return Refined(after, False)

@@ -1,6 +1,6 @@
 """Which places the present one resembles, and with what weights their adapters are mixed. A pure function of frames and bank.
 
-Legend: N places beside the base, E width of a level, L levels.
+Legend: N places beside the base, M places that the base itself knows, E width of a level, L levels.
 """
 
 import math
@@ -36,13 +36,23 @@ class Places:
     """What is routed by: the base and the places of a bank, whitened.
 
     names: (1 + N,), the base first. anchors: for each level (1 + N, E), of any length. least: the scene cosine below which a
-    place is none of these.
+    place is none of these. known: for each level (M, E); of which the nearest stands for the base. Without them its anchor
+    does, which is where the whitening puts the origin if both are of the same frames: then the base resembles nothing.
     """
 
     names: tuple[str, ...]
     anchors: tuple[np.ndarray, ...]
     whitening: Whitening
     least: float
+    known: tuple[np.ndarray, ...] = ()
+
+    def cosines(self, embedding: Embedding) -> np.ndarray:
+        """(L, 1 + N) of what is seen with the base and the places. Raises BankError for one of another encoder."""
+        seen = self.whitening(embedding)
+        table = np.stack([cosines_of(anchors, level) for anchors, level in zip(self.anchors, seen, strict=True)])
+        if self.known:
+            table[:, 0] = [cosines_of(known, level).max() for known, level in zip(self.known, seen, strict=True)]
+        return table
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +80,33 @@ class Routing:
         return self.names[int(np.argmax(self.weights[SCENE]))]
 
 
-def whiten_places(base: Prototype, places: Sequence[tuple[str, Prototype]], whitening: Whitening, least: float) -> Places:
-    """Prototypes made ready for routing. Raises BankError for one of another encoder, by name, or a name that comes twice."""
+def whiten_places(
+    base: Prototype,
+    places: Sequence[tuple[str, Prototype]],
+    whitening: Whitening,
+    least: float,
+    known: Sequence[tuple[str, Prototype]] = (),
+) -> Places:
+    """Prototypes made ready for routing. known: of the places that the base was trained in.
+
+    Raises BankError for one of another encoder, by name, or a name that comes twice.
+    """
     names = (BASE, *(name for name, _ in places))
     if len(set(names)) != len(names):
         raise BankError(f"places are called {', '.join(names)}; every name must be there once, and {BASE!r} is the base's")
+    anchors = _whitened(((BASE, base), *places), whitening)
+    return Places(names, anchors, whitening, least, _whitened(known, whitening) if known else ())
+
+
+def _whitened(places: Sequence[tuple[str, Prototype]], whitening: Whitening) -> tuple[np.ndarray, ...]:
+    """For each level (places, E)."""
     rows = []
-    for name, prototype in ((BASE, base), *places):
+    for name, prototype in places:
         try:
             rows.append(whitening(prototype.mean))
         except BankError as error:
             raise BankError(f"place {name!r}: {error}") from None
-    return Places(names, tuple(np.stack([row[level] for row in rows]) for level in range(len(LEVELS))), whitening, least)
+    return tuple(np.stack([row[level] for row in rows]) for level in range(len(LEVELS)))
 
 
 def route(embedding: Embedding, places: Places, config: RoutingConfig) -> Routing:
@@ -91,9 +116,7 @@ def route(embedding: Embedding, places: Places, config: RoutingConfig) -> Routin
     first by name. nearest: everything for the place with the largest mean cosine over the levels. Where the scene's best
     cosine is below `places.least`, everything for the base. Raises BankError for an embedding of another encoder.
     """
-    seen = places.whitening(embedding)
-    cosines = np.stack([cosines_of(anchors, level) for anchors, level in zip(places.anchors, seen, strict=True)])
-    return route_cosines(cosines, places.names, places.least, config)
+    return route_cosines(places.cosines(embedding), places.names, places.least, config)
 
 
 def route_cosines(cosines: np.ndarray, names: tuple[str, ...], least: float, config: RoutingConfig) -> Routing:
@@ -187,7 +210,8 @@ class HeldRoute:
 def cosines_of(rows: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Of (N, E) rows with a vector (E,) of unit length -> (N,); 0 for a row without length."""
     lengths = np.linalg.norm(rows, axis=-1)
-    return np.clip(rows @ seen / np.where(lengths > 0, lengths, 1.0), -1.0, 1.0)
+    products = (rows * seen).sum(axis=-1)  # row by row: a matrix product rounds equal rows by where they stand, and breaks ties
+    return np.clip(products / np.where(lengths > 0, lengths, 1.0), -1.0, 1.0)
 
 
 def entropy_of(weights: np.ndarray) -> float:

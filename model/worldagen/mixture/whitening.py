@@ -12,6 +12,7 @@ from worldagen.errors import BankError
 from worldagen.mixture.embedding import LEVELS, Embedding
 
 LEAST_FRAMES = 16  # below that a covariance says nothing
+NOWHERE = 1e-6  # standard deviations from the mean; what is nearer is there but for rounding, whose direction means nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,24 +32,36 @@ class Whitening:
                 f"an embedding of {list(embedding.widths)} numbers, the whitening is of {[len(mean) for mean in self.means]}: "
                 "it comes from another encoder; make the bank with this checkpoint"
             )
-        return tuple(
-            unit(matrix @ (level - mean))
-            for level, mean, matrix in zip(embedding.levels, self.means, self.matrices, strict=True)
+        seen = (
+            matrix @ (level - mean) for level, mean, matrix in zip(embedding.levels, self.means, self.matrices, strict=True)
         )
+        return tuple(unit(vector) if np.linalg.norm(vector) > NOWHERE else np.zeros_like(vector) for vector in seen)
 
 
-def fit_whitening(frames: Sequence[Embedding]) -> Whitening:
-    """From frames of many places. The covariance is shrunk towards a multiple of the identity by `shrinkage`.
+def fit_whitening(frames: Sequence[Embedding], places: Sequence[int] = ()) -> Whitening:
+    """From frames of many places. places: which of them each frame is of, by number; none: all of one.
 
-    Raises BankError for fewer than LEAST_FRAMES frames.
+    Whitened by the covariance within places (within-class covariance normalisation, Hatch et al. 2006), shrunk towards a
+    multiple of the identity by `shrinkage`. By the whole covariance what tells places apart would be made as small as
+    everything else: of three scenes of the playtable, a frame's cosine with its own scene was then 0.15, now 0.8.
+
+    Raises BankError for fewer than LEAST_FRAMES frames, or where nothing differs in any place.
     """
     if len(frames) < LEAST_FRAMES:
         raise BankError(f"{len(frames)} frames to whiten by; give at least {LEAST_FRAMES}, of many places")
+    numbers = np.array(places if len(places) else [0] * len(frames))
+    if len(numbers) != len(frames):
+        raise BankError(f"{len(numbers)} places of {len(frames)} frames; expected one of each, or none at all")
     means, matrices = [], []
-    for level in range(len(LEVELS)):
+    for level, name in enumerate(LEVELS):
         vectors = np.stack([frame.levels[level] for frame in frames])
         mean = vectors.mean(axis=0)
-        centred = vectors - mean
+        centred = np.empty_like(vectors)
+        for place in np.unique(numbers):
+            ours = numbers == place
+            centred[ours] = vectors[ours] - vectors[ours].mean(axis=0)
+        if np.abs(centred).max() <= 1e-9 * np.abs(vectors).max():  # but for rounding
+            raise BankError(f"all frames of a place look the very same at the level {name}; nothing can be whitened by them")
         covariance = centred.T @ centred / len(centred)
         share = shrinkage(centred)
         scale = np.trace(covariance) / len(covariance)
