@@ -14,7 +14,7 @@ Legend: K units, n frames and m rows per unit, D token width.
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ from worldagen.history import (
     sampled_frames,
     world_pass_extends_action_pass,
 )
+from worldagen.mixture.factors import LevelWeights, LoraFactors, read_factors
+from worldagen.mixture.mixer import Mixer
+from worldagen.mixture.stacked import Room
 from worldagen.network.config import VIEWS, find_preset
 from worldagen.network.heads import join_patches
 from worldagen.network.layout import CONTEXT_GROUPS, Group
@@ -86,6 +89,7 @@ class NetworkPolicy:
         self.conventions = conventions
         self.history: HistoryMode = history
         self._bank: AdapterBank | None = None  # made when it is first asked for: the base's digest takes a moment
+        self._mixing: Mixer | None = None  # made when it is first asked for, too
         self._scaler = ViewScaler()
         self._text: torch.Tensor | None = None  # (1, D) settled
         self._words = ""
@@ -105,6 +109,8 @@ class NetworkPolicy:
     def use_plain_backbone(self) -> None:
         """Let transformers compute the backbone, as in training; for comparisons. Before the first `reset`, or after one."""
         self._attender = self.network
+        if self._mixing is not None:
+            self._mixing.move_to(self._attender)
         self._forget()
 
     @property
@@ -167,13 +173,13 @@ class NetworkPolicy:
 
     @property
     def adapters(self) -> AdapterBank:
-        """The adapters beside the base. What is active is changed by `use_adapter` only."""
+        """The adapters beside the base. What is active is changed by `use_adapter` and `use_mixture` only."""
         self._bank = self._bank or AdapterBank(self.network)
         return self._bank
 
     @property
     def adapter(self) -> str:
-        """Id of the active adapter, "" for the base."""
+        """Id of the active adapter, "" for the base, "mixture" while adapters are mixed."""
         return self._bank.active if self._bank else ""
 
     def load_adapter(self, folder: Path, override: str = "") -> str:
@@ -193,6 +199,43 @@ class NetworkPolicy:
         and the next observation is then answered as a first one.
         """
         valid = self.adapters.activate(name, override)
+        if self._mixing is not None:
+            self._mixing.drop()
+        self._take_up(valid)
+
+    def read_factors(self, folder: Path) -> LoraFactors:
+        """An adapter's folder, checked, for `use_mixture`. Raises AdaptationError, or BankError for one that is no LoRA."""
+        return read_factors(folder, self.network.config, self.adapters.base, self.adapters.digest)
+
+    def use_mixture(self, factors: Mapping[str, LoraFactors], weights: LevelWeights, override: str = "") -> None:
+        """Let a mixture of adapters drive in the place of what is active, between two decisions.
+
+        weights: of each adapter, one for each of mixture.embedding.LEVELS, 0 to 1; a layer of the backbone takes those of its
+        level. The share of the base ("base") may be among them and does nothing. The same LoraFactors with other weights cost
+        next to nothing. The history stays.
+        override: why rejected adapters may drive; recorded in their folders when they come in. Raises BankError or
+        AdaptationError, changing nothing.
+        """
+        self._take_up(self._mixer().use(factors, weights, override))
+
+    def drop_mixture(self) -> None:
+        """The base again, exactly; nothing where no mixture drives."""
+        if self._mixing is not None and self._mixing.mixed is not None:
+            self.use_adapter("")
+
+    def make_mixture_room(self, room: Room) -> None:
+        """How many adapters may have a weight at once, and of which rank; before the first mixture, or between two decisions.
+
+        Raises BankError, changing nothing, where what is mixed now does not fit.
+        """
+        self._mixer().make_room(room)
+
+    def _mixer(self) -> Mixer:
+        self._mixing = self._mixing or Mixer(self.network, self.adapters, self._attender, Room())
+        return self._mixing
+
+    def _take_up(self, valid: bool) -> None:
+        """Other weights are in place. valid: whether what was kept of the past still is."""
         self._prepared = self._pictures = None
         if self._decision is not None:
             self._decision = replace(self._decision, memory=None)
@@ -205,8 +248,8 @@ class NetworkPolicy:
     def answer_as(self, name: str) -> np.ndarray:
         """What a loaded adapter, or the base (""), would have answered in the place of the last chunk: (m, 7) network actions.
 
-        Nobody acts on it, so whatever its gate said; the history stays. Raises AdaptationError for an adapter that changes what
-        pictures, words or numbers become, and PredictionUnavailable before the first chunk.
+        "mixture" is what is mixed now. Nobody acts on it, so whatever its gate said; the history stays. Raises AdaptationError
+        for an adapter that changes what pictures, words or numbers become, and PredictionUnavailable before the first chunk.
         """
         if self._decision is None:
             raise PredictionUnavailable("there is nothing to compare before the first chunk")
@@ -220,7 +263,7 @@ class NetworkPolicy:
             self._frames = deque(earlier, self._frames.maxlen)
             self._executed = deque(list(self._executed)[:-1], self._executed.maxlen)
             self._step, self._prepared = self._decision.step, None
-            with torch.inference_mode(), self.adapters.compared(name):
+            with torch.inference_mode(), self._mixer().compared(name):
                 return self._decide(frames)[0]
         finally:
             self._frames, self._executed, self._step, self._prepared = kept

@@ -1,6 +1,6 @@
 """A small exploration, a small network and its plain test-time training, that the adaptation tests share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -100,12 +100,19 @@ def plain_training(
     plan: WindowPlan,
     recipe: AdaptationRecipe,
     images: ImageScaling = CONVENTIONS.image,
+    start: Mapping[str, torch.Tensor] | None = None,
 ) -> Iterator[list[nn.Parameter]]:
-    """The update as it is told: every window alone, through the whole network, from its pictures; yields LoRA's weights."""
+    """The update as it is told: every window alone, through the whole network, from its pictures; yields LoRA's weights.
+
+    start: what LoRA begins with, by peft's names.
+    """
     network.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         inject_adapter_in_model(lora_config(recipe.trained, network.config.backbone), network)
+    for name, parameter in network.named_parameters():
+        if start is not None and "lora_" in name:
+            parameter.data.copy_(start["base_model.model." + name.replace(".default", "")])
     lora = [parameter for name, parameter in network.named_parameters() if "lora_" in name]
     for parameter in lora:
         parameter.requires_grad_(True)

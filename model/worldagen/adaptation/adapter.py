@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from worldagen.adaptation.recipe import AdaptationRecipe, TrainedSection
-from worldagen.adaptation.trained import LORA_PREFIX, PARTS, lora_config, projection_pattern
+from worldagen.adaptation.trained import PARTS, lora_config, lora_names, projection_pattern
 from worldagen.config import apply_tree
 from worldagen.errors import AdaptationError, ConfigError
 from worldagen.network.config import BackboneConfig, NetworkConfig
@@ -50,6 +50,16 @@ class Adapter:
     verdict: str
     manifest: Mapping[str, Any]
     weights: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterFiles:
+    """What an adapter's folder holds, found whole and of a base. tensors: by their names in the file."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    recipe: AdaptationRecipe
+    tensors: Mapping[str, torch.Tensor]
 
 
 Weights = Mapping[str, torch.Tensor]
@@ -136,7 +146,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def load_adapter(folder: Path, config: NetworkConfig, base: Weights, digest: str) -> Adapter:
-    """Read and check an adapter for a base: its configuration, its weights and their digest. Moves no weight.
+    """Read an adapter, check it and merge it with a base. Moves no weight. Raises AdaptationError as `read_files`."""
+    files = read_files(folder, config, base, digest)
+    section, manifest = files.recipe.trained, files.manifest
+    weights = merge_lora(section, config, files.tensors, base) if section.what == "lora" else files.tensors
+    moved = {name: tensor.to(base[name].device) for name, tensor in weights.items()}
+    return Adapter(manifest["id"], folder, manifest["gate"]["verdict"], manifest, moved)
+
+
+def read_files(folder: Path, config: NetworkConfig, base: Weights, digest: str) -> AdapterFiles:
+    """Read and check an adapter for a base: its configuration, its weights and their digest.
 
     Raises AdaptationError, by name, for another base, rank, shape or type, a damaged file, and numbers that are not finite.
     """
@@ -146,7 +165,8 @@ def load_adapter(folder: Path, config: NetworkConfig, base: Weights, digest: str
             f"{folder} belongs to a base with the digest {manifest['base'][:12]}..., this network has {digest[:12]}...; "
             "adapt this checkpoint, or load the other"
         )
-    section = read_recipe(manifest, folder).trained
+    recipe = read_recipe(manifest, folder)
+    section = recipe.trained
     file = folder / (LORA if section.what == "lora" else WEIGHTS)
     _refuse_damage(folder, manifest["files"], file.name)
     try:
@@ -157,9 +177,7 @@ def load_adapter(folder: Path, config: NetworkConfig, base: Weights, digest: str
     broken = sorted(name for name, tensor in tensors.items() if not torch.isfinite(tensor).all())
     if broken:
         raise AdaptationError(f"{file}: numbers that are not finite in {', '.join(broken[:3])}; this adapter must not be used")
-    weights = merge_lora(section, config, tensors, base) if section.what == "lora" else tensors
-    moved = {name: tensor.to(base[name].device) for name, tensor in weights.items()}
-    return Adapter(manifest["id"], folder, manifest["gate"]["verdict"], manifest, moved)
+    return AdapterFiles(folder, manifest, recipe, tensors)
 
 
 def read_recipe(manifest: Mapping[str, Any], folder: Path) -> AdaptationRecipe:
@@ -176,12 +194,17 @@ def expected_tensors(section: TrainedSection, config: NetworkConfig, base: Weigh
         return {n: (tuple(w.shape), str(w.dtype)) for n, w in base.items() if n.startswith(PARTS[section.what])}
     expected = {}
     for name in lora_targets(section, config, base):
-        first, second = base[f"{name}.weight"].shape
-        down, up = (first, second) if _is_turned(config) else (second, first)
+        up, down = width_of(config, base[f"{name}.weight"])
         kind = str(base[f"{name}.weight"].dtype)
-        expected[f"{LORA_PREFIX}{name}.lora_A.weight"] = ((section.rank, down), kind)
-        expected[f"{LORA_PREFIX}{name}.lora_B.weight"] = ((up, section.rank), kind)
+        for file_name, shape in zip(lora_names(name), ((section.rank, down), (up, section.rank)), strict=True):
+            expected[file_name] = (shape, kind)
     return expected
+
+
+def width_of(config: NetworkConfig, weight: torch.Tensor) -> tuple[int, int]:
+    """(out, in) of a projection; GPT-2's Conv1D keeps (in, out)."""
+    first, second = weight.shape
+    return (second, first) if config.backbone.kind == "gpt2" else (first, second)
 
 
 def lora_targets(section: TrainedSection, config: NetworkConfig, base: Weights) -> list[str]:
@@ -191,15 +214,28 @@ def lora_targets(section: TrainedSection, config: NetworkConfig, base: Weights) 
     return [name for name in names if pattern.fullmatch(name)]
 
 
+def lora_pairs(
+    section: TrainedSection, config: NetworkConfig, tensors: Weights, base: Weights
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Name of the weight -> A (rank, in) and B (out, rank), in single precision, from tensors by their names in a file."""
+    pairs = {}
+    for name in lora_targets(section, config, base):
+        a, b = (tensors[file_name].float() for file_name in lora_names(name))
+        pairs[f"{name}.weight"] = a, b
+    return pairs
+
+
 def merge_lora(section: TrainedSection, config: NetworkConfig, tensors: Weights, base: Weights) -> dict[str, torch.Tensor]:
     """W + (alpha / rank) B A of every projection; the same real numbers as adding B A x, without a cost while running."""
-    merged = {}
-    for name in lora_targets(section, config, base):
-        a, b = (tensors[f"{LORA_PREFIX}{name}.lora_{side}.weight"].float() for side in "AB")
-        weight, delta = base[f"{name}.weight"], (section.alpha / section.rank) * (b @ a)
-        added = weight.cpu().float() + (delta.T if _is_turned(config) else delta)
-        merged[f"{name}.weight"] = added.to(weight.dtype).contiguous()
-    return merged
+    scale = section.alpha / section.rank
+    pairs = lora_pairs(section, config, tensors, base)
+    return {name: with_delta(config, base[name], scale * (b @ a)) for name, (a, b) in pairs.items()}
+
+
+def with_delta(config: NetworkConfig, weight: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    """A projection's weight with something added, in the weight's type, on the CPU. delta: (out, in), single precision."""
+    added = weight.cpu().float() + (delta.T if config.backbone.kind == "gpt2" else delta)
+    return added.to(weight.dtype).contiguous()
 
 
 def settle_checks(folder: Path, checks: Sequence["Check"], **numbers: Any) -> dict[str, Any]:
@@ -222,18 +258,14 @@ def settle_checks(folder: Path, checks: Sequence["Check"], **numbers: Any) -> di
     return manifest
 
 
-def note_activation(adapter: Adapter, why: str) -> None:
+def note_activation(folder: Path, verdict: str, why: str) -> None:
     """Record that a rejected adapter is made active. Raises AdaptationError where it cannot be written: then it may not be."""
-    line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "verdict": adapter.verdict, "override": why}
+    line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "verdict": verdict, "override": why}
     try:
-        with (adapter.folder / ACTIVATIONS).open("a", encoding="utf-8") as file:
+        with (folder / ACTIVATIONS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     except OSError as error:
-        raise AdaptationError(f"{adapter.folder}: the override cannot be recorded ({error}); nothing was changed") from None
-
-
-def _is_turned(config: NetworkConfig) -> bool:
-    return config.backbone.kind == "gpt2"  # its Conv1D keeps (in, out)
+        raise AdaptationError(f"{folder}: the override cannot be recorded ({error}); nothing was changed") from None
 
 
 def _refuse_damage(folder: Path, digests: Mapping[str, str], needed: str) -> None:

@@ -10,12 +10,22 @@ from pathlib import Path
 
 import torch
 
-from worldagen.adaptation.adapter import MANIFEST, REJECTED, Adapter, digest_of, load_adapter, note_activation, weights_of
+from worldagen.adaptation.adapter import (
+    MANIFEST,
+    REJECTED,
+    Adapter,
+    Weights,
+    digest_of,
+    load_adapter,
+    note_activation,
+    weights_of,
+)
 from worldagen.errors import AdaptationError
 from worldagen.network.worldagen import WorldAgen
 
 INPUT_FREE = ("backbone.", "image_head.", "image_tokens", "action_head.", "action_tokens", "state_head.", "state_token")
 LOADED_AT_MOST = 8
+MIXTURE = "mixture"  # what is active while adapters are mixed; no adapter has this id, for ids begin with a date
 
 
 class AdapterBank:
@@ -25,18 +35,24 @@ class AdapterBank:
         self._network = network
         self._parameters = dict(network.named_parameters())
         self._base: dict[str, torch.Tensor] = {}  # the base's tensors whose places are taken
-        self._digest = digest_of(weights_of(network))
+        self.digest = digest_of(weights_of(network))  # of the base
         self._loaded: dict[str, Adapter] = {}
-        self.active = ""  # id, "" for the base
+        self._mixed: Weights = {}  # what a mixture puts in the place of the base's
+        self.active = ""  # id, "" for the base, MIXTURE
 
     @property
     def loaded(self) -> tuple[str, ...]:
         """Ids, oldest first."""
         return tuple(self._loaded)
 
+    @property
+    def base(self) -> dict[str, torch.Tensor]:
+        """The base's weights by name, whatever is active; not copied."""
+        return {**weights_of(self._network), **self._base}
+
     def load(self, folder: Path) -> Adapter:
         """Read, check and merge an adapter; it can be activated from now on. Moves no weight. Raises AdaptationError."""
-        return load_adapter(folder, self._network.config, {**weights_of(self._network), **self._base}, self._digest)
+        return load_adapter(folder, self._network.config, self.base, self.digest)
 
     def keep(self, adapter: Adapter) -> None:
         """Add a loaded adapter; the oldest that is not active makes room beyond LOADED_AT_MOST."""
@@ -60,32 +76,49 @@ class AdapterBank:
                     f"adapter {name} was rejected by its gate ({self._loaded[name].folder / MANIFEST}); it is made active only "
                     "where that is allowed explicitly"
                 )
-            note_activation(self._loaded[name], override)
-        valid = self._put(name)
+            note_activation(self._loaded[name].folder, self._loaded[name].verdict, override)
+        self._mixed = {}
+        valid = self._put(self._loaded[name].weights if name else {})
         self.active = name
+        return valid
+
+    def mix(self, merged: Weights) -> bool:
+        """A mixture in the place of what is active; returns as `activate`. merged: weights in the places of the base's.
+
+        It is empty where the mixture is computed beside the base's weights instead.
+        """
+        valid = self._put(merged)
+        self._mixed, self.active = merged, MIXTURE
         return valid
 
     @contextmanager
     def compared(self, name: str) -> Iterator[None]:
-        """An adapter's weights in place for a moment, for a computation nobody acts on, so whatever its gate said."""
-        self._require(name)
+        """An adapter's weights in place for a moment, for a computation nobody acts on, so whatever its gate said.
+
+        MIXTURE is what is mixed now. Raises AdaptationError for what is not loaded.
+        """
+        wanted = self._weights_of(name)
         try:
-            self._put(name)
+            self._put(wanted)
             yield
         finally:
-            self._put(self.active)
+            self._put(self._weights_of(self.active))
 
     def changes_inputs(self, name: str) -> bool:
         """Whether an adapter changes what pictures, states, actions or words become before the backbone."""
+        return not all(place.startswith(INPUT_FREE) for place in self._weights_of(name))
+
+    def _weights_of(self, name: str) -> Weights:
+        if name == MIXTURE == self.active:
+            return self._mixed
         self._require(name)
-        return not all(place.startswith(INPUT_FREE) for place in self._loaded[name].weights)
+        return self._loaded[name].weights if name else {}
 
     def _require(self, name: str) -> None:
         if name and name not in self._loaded:
             raise AdaptationError(f"no adapter {name!r} is loaded; loaded are: {', '.join(self._loaded) or 'none'}")
 
-    def _put(self, name: str) -> bool:
-        wanted = self._loaded[name].weights if name else {}
+    def _put(self, wanted: Weights) -> bool:
         touched = {*wanted, *self._base}
         for place in touched:
             parameter = self._parameters[place]

@@ -12,7 +12,8 @@ class AdaptationRequest:
     """What to do. bag: folder of one bag or of many. out: where adapters go. cache: where decoded frames stay, "" for nowhere.
 
     rehearse: further data ("bag:PATH"), of the places the base knows. further_checks: names of checks that somebody makes
-    afterwards, such as "canary"; until then the adapter counts as rejected.
+    afterwards, such as "canary"; until then the adapter counts as rejected. start: folder of an adapter of the same base, rank,
+    alpha and targets whose LoRA is trained on, "" for zero.
     """
 
     checkpoint: str
@@ -23,6 +24,7 @@ class AdaptationRequest:
     rehearse: str = ""
     overrides: Mapping[str, str] = field(default_factory=dict)
     further_checks: tuple[str, ...] = ()
+    start: str = ""
 
 
 @dataclass(frozen=True)

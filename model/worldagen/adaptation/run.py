@@ -22,6 +22,7 @@ from worldagen.adaptation.frame_checks import require_usable_frames
 from worldagen.adaptation.gate import Check, Verdict, judge, measure_drift, measure_reduction
 from worldagen.adaptation.recipe import load_adaptation_recipe
 from worldagen.adaptation.request import ENCODING, FRAMES, JUDGING, READING, TRAINING, AdaptationRequest, Adapted, Progress
+from worldagen.adaptation.start import read_start, told_start
 from worldagen.adaptation.trained import training_of
 from worldagen.adaptation.update import ActionNumbers, Curve, WorldLoss, train_adapter
 from worldagen.adaptation.windows import WindowTensors, plan_windows, require_world_model, split_windows
@@ -51,6 +52,9 @@ def adapt(
         network = network.to(torch.accelerator.current_accelerator())  # type: ignore[arg-type]
     base = digest_of(weights_of(network))
     require_world_model(network.config)
+    start = None
+    if request.start:
+        start = read_start(Path(request.start), recipe.trained, network.config, weights_of(network), base)
     with _cache_folder(request.cache) as folder, clock.stage(READING):
         tell(Progress(READING, 0, 1, np.nan))
         cache = _open(folder, f"bag:{request.bag}" if ":" not in request.bag else request.bag, network, conventions, tell)
@@ -76,7 +80,7 @@ def adapt(
         encoding, judging = _ticker(ENCODING, tell), _ticker(JUDGING, tell)
         before = loss.all(held_out, recipe.batch, lambda done, of, _: encoding(done, of))
         answers = _answers(actions, held_out, recipe.batch)
-        with training_of(network, recipe.trained, recipe.seed) as trained:
+        with training_of(network, recipe.trained, recipe.seed, start.tensors if start else None) as trained:
             with clock.stage(TRAINING):
                 curve = train_adapter(
                     network,
@@ -101,6 +105,7 @@ def adapt(
         name = name_adapter(request.recipe, kept, datetime.now(timezone.utc))
         tell(Progress(JUDGING, 1, 1, curve.losses[-1]))  # the last chance to end it
         notes = _notes(request, command, cache, tensors, held_out, curve, verdict, clock)
+        notes["start"] = told_start(start)
         place = save_adapter(Path(request.out), name, kept, network.config.backbone, base, recipe, notes)
     return Adapted(
         name, str(place), verdict.accepted, tuple(verdict.reasons), reduction.before, reduction.after,

@@ -1,6 +1,6 @@
 """What an adaptation trains: LoRA on projections of the backbone, through peft, or all weights of a part."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,13 +60,16 @@ class Trained:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """As they are kept in a file: peft's names for LoRA, the network's for whole weights; copies on the CPU."""
-        kept = {}
+        kept = dict(self.weights)
         for pair in self.pairs:
-            module = pair.name.removesuffix(".weight")
-            kept[f"{LORA_PREFIX}{module}.lora_A.weight"] = pair.a
-            kept[f"{LORA_PREFIX}{module}.lora_B.weight"] = pair.b
-        kept.update(self.weights)
+            kept.update(zip(lora_names(pair.name), (pair.a, pair.b), strict=True))
         return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in kept.items()}
+
+
+def lora_names(weight: str) -> tuple[str, str]:
+    """What A and B of a projection are called in an adapter's file, from its weight's name in the network."""
+    module = weight.removesuffix(".weight")
+    return f"{LORA_PREFIX}{module}.lora_A.weight", f"{LORA_PREFIX}{module}.lora_B.weight"
 
 
 def projection_pattern(section: TrainedSection, backbone: BackboneConfig) -> str:
@@ -91,10 +94,13 @@ def lora_config(section: TrainedSection, backbone: BackboneConfig) -> "LoraConfi
 
 
 @contextmanager
-def training_of(network: WorldAgen, section: TrainedSection, seed: int) -> Iterator[Trained]:
+def training_of(
+    network: WorldAgen, section: TrainedSection, seed: int, start: Mapping[str, torch.Tensor] | None = None
+) -> Iterator[Trained]:
     """The network made ready to be trained by a section; afterwards it is the base again, to the last bit.
 
-    A's first weights are drawn from the seed. Whole weights are copies: the base's own tensors are put back.
+    A's first weights are drawn from the seed and B's are zero, unless start gives all of them, by their names in an adapter's
+    file. Whole weights are copies: the base's own tensors are put back.
     """
     needing = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
     kept: dict[str, torch.Tensor] = {}
@@ -107,7 +113,10 @@ def training_of(network: WorldAgen, section: TrainedSection, seed: int) -> Itera
             inject_adapter_in_model(lora_config(section, network.config.backbone), network)
     try:
         if section.what == "lora":
-            yield Trained(_pairs(network), {})
+            pairs = _pairs(network)
+            if start is not None:
+                _begin_with(pairs, start)
+            yield Trained(pairs, {})
         else:
             chosen = {n: p for n, p in network.named_parameters() if n.startswith(PARTS[section.what])}
             for name, parameter in chosen.items():
@@ -133,6 +142,13 @@ def _pairs(network: nn.Module) -> tuple[LoraPair, ...]:
                 part.requires_grad_(True)
             found.append(LoraPair(f"{name}.weight", *parts))
     return tuple(found)
+
+
+@torch.no_grad()
+def _begin_with(pairs: Sequence[LoraPair], start: Mapping[str, torch.Tensor]) -> None:
+    for pair in pairs:
+        for part, name in zip((pair.a, pair.b), lora_names(pair.name), strict=True):
+            part.copy_(start[name])
 
 
 def remove_lora(network: nn.Module) -> None:

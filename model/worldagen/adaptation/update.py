@@ -4,7 +4,8 @@ Equal to running the whole network on each window, as published, because
 - what the frozen encoder makes of a frame is computed once (windows.py);
 - action-prediction tokens are left out: neither another token nor the image loss reads them; the others keep their positions;
 - windows are computed together: the gradient of a mean is the mean of gradients;
-- while B is zero the gradient of A is exactly zero, so only B's is computed in the first step.
+- while B is zero the gradient of A is exactly zero, so only B's is computed in the first step; not where an adaptation starts
+  from factors that are not zero.
 
 Legend: B windows of a batch, K units, D width, P patches, C numbers of a patch.
 """
@@ -124,7 +125,7 @@ def train_adapter(
     adam = torch.optim.AdamW(
         parameters, lr=section.learning_rate, betas=(section.beta1, section.beta2), weight_decay=section.weight_decay
     )
-    answers = _answers_of_base(actions, tensors, recipe) if section.keep_actions else None
+    answers = _answers_of_base(actions, trained, tensors, recipe) if section.keep_actions else None
     order = np.arange(len(tensors))
     random = np.random.default_rng(recipe.seed)
     losses, rates, norms = [], [], []
@@ -132,9 +133,8 @@ def train_adapter(
     for step in range(section.steps):
         random.shuffle(order)
         adam.zero_grad(set_to_none=True)
-        first = step == 0
         for pair in trained.pairs:  # exact: see above
-            pair.a.requires_grad_(not first)
+            pair.a.requires_grad_(step > 0 or bool(pair.b.any()))
         summed, done = 0.0, 0
         for start in range(0, len(order), recipe.batch):
             windows = np.sort(order[start : start + recipe.batch])
@@ -177,10 +177,19 @@ def train_adapter(
 
 
 @torch.no_grad()
-def _answers_of_base(actions: ActionNumbers, tensors: WindowTensors, recipe: AdaptationRecipe) -> torch.Tensor:
-    """(W, K m, 6) of the network as it is now."""
-    starts = range(0, len(tensors), recipe.batch)
-    return torch.cat([actions.of(tensors, np.arange(s, min(s + recipe.batch, len(tensors))))[0] for s in starts])
+def _answers_of_base(
+    actions: ActionNumbers, trained: Trained, tensors: WindowTensors, recipe: AdaptationRecipe
+) -> torch.Tensor:
+    """(W, K m, 6) of the base, whatever LoRA starts from: with B at zero it adds nothing."""
+    started = [pair.b.data for pair in trained.pairs]
+    for pair in trained.pairs:
+        pair.b.data = torch.zeros_like(pair.b)
+    try:
+        starts = range(0, len(tensors), recipe.batch)
+        return torch.cat([actions.of(tensors, np.arange(s, min(s + recipe.batch, len(tensors))))[0] for s in starts])
+    finally:
+        for pair, b in zip(trained.pairs, started, strict=True):
+            pair.b.data = b
 
 
 def _wide(numbers: torch.Tensor) -> torch.Tensor:

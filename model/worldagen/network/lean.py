@@ -5,14 +5,17 @@ instead of products. Here queries, keys and values are one product, and so are g
 are made once; rotary angles are looked up. Measured by benchmarks/decision.py.
 
 The network's own weights become views of the joined ones, so nothing is held twice. Weights that are exchanged later, as an
-adapter bank does, are joined when they are first met.
+adapter bank does, are joined when they are first met. What a mixture of adapters adds stays beside the weights, low in rank.
 
-Legend: T tokens of this call, S tokens remembered, L tokens of a window, D token width, H heads, W width of a head.
+Legend: T tokens of this call, S tokens remembered, L tokens of a window, D token width, H heads, W width of a head,
+P products that are joined, I and O widths of the input and of each output, R inner width of what is added.
 """
 
 import weakref
 from collections import OrderedDict
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -22,6 +25,12 @@ from worldagen.network.backbone import Qwen3Backbone
 from worldagen.network.worldagen import WorldAgen
 
 JOINED_KEPT = 2  # sets of a layer's weights besides the base's: an active adapter's, and one that is compared with it
+PRODUCTS = {  # of a layer, by the projections that are joined in each
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gates": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
 
 
 class Attender(Protocol):
@@ -43,6 +52,30 @@ class LeanMemory:
         self.buffer, self.indices = buffer, indices  # (layers, 2, H, L, W); its first S are filled
 
 
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """What is added to P joined products of one input: B_p (g * (A_p x)). a: (P R, I), gains: (R,), b: (P, R, O)."""
+
+    a: torch.Tensor
+    gains: torch.Tensor
+    b: torch.Tensor
+
+    def add_to(self, y: torch.Tensor, x: torch.Tensor) -> None:
+        """(T, P O) in place, from (T, I)."""
+        count, inner, _ = self.b.shape
+        inside = F.linear(x, self.a).view(-1, count, inner) * self.gains
+        y.view(len(x), count, -1).transpose(0, 1).baddbmm_(inside.transpose(0, 1), self.b)
+
+
+class Added(NamedTuple):
+    """What is added to the products of one layer; None where nothing is."""
+
+    qkv: LowRank | None = None
+    out: LowRank | None = None
+    gates: LowRank | None = None
+    down: LowRank | None = None
+
+
 class LeanBackbone:
     """Belongs to the thread that owns the network. Weights may be exchanged between two calls, not changed in place."""
 
@@ -58,8 +91,16 @@ class LeanBackbone:
         )
         self._rotary, self._norm = model.rotary_emb, model.norm
         self._layers = [_Layer(layer) for layer in model.layers]
+        self.mix(None)
         self._spare: list[torch.Tensor] = []
         self._angles: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def mix(self, added: Sequence[Added] | None) -> None:
+        """What every layer adds from the next call on; None for nothing, which is the base to the last bit.
+
+        A call that has begun goes on with what it began with.
+        """
+        self._added = tuple(added) if added is not None else (Added(),) * len(self._layers)
 
     def memory(self) -> LeanMemory:
         """Of a window of which nothing has been seen. Its buffer is used again once nobody holds the memory any more."""
@@ -81,18 +122,19 @@ class LeanBackbone:
         mask = self._network.mask[indices][:, memory.indices]  # (T, S + T)
         cos, sin = (angles[indices] for angles in self._tables())
         x = tokens[0]
-        for layer, kept in zip(self._layers, memory.buffer, strict=True):
+        for layer, added, kept in zip(self._layers, self._added, memory.buffer, strict=True):
             joined, gates = layer.joined()
-            projected = F.linear(self._normalised(x, layer.norm_before), joined).view(-1, 3, heads, width).permute(1, 2, 0, 3)
+            projected = _product(self._normalised(x, layer.norm_before), joined, added.qkv)
+            projected = projected.view(-1, 3, heads, width).permute(1, 2, 0, 3)
             queries = _turned(self._normalised(projected[0], layer.norm_queries), cos, sin)
             kept[0, :, first:last] = _turned(self._normalised(projected[1], layer.norm_keys), cos, sin)
             kept[1, :, first:last] = projected[2]
             read = F.scaled_dot_product_attention(
                 queries[None], kept[None, 0, :, :last], kept[None, 1, :, :last], attn_mask=mask
             )
-            x = x + F.linear(read[0].transpose(0, 1).flatten(1), layer.out.weight)
-            gate, up = F.linear(self._normalised(x, layer.norm_after), gates).chunk(2, dim=-1)
-            x = x + F.linear(F.silu(gate) * up, layer.down.weight)
+            x = x + _product(read[0].transpose(0, 1).flatten(1), layer.out.weight, added.out)
+            gate, up = _product(self._normalised(x, layer.norm_after), gates, added.gates).chunk(2, dim=-1)
+            x = x + _product(F.silu(gate) * up, layer.down.weight, added.down)
         return self._normalised(x, self._norm)[None]
 
     def _normalised(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
@@ -113,17 +155,11 @@ class _Layer:
     """The weights of one layer, joined."""
 
     def __init__(self, layer: Any) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
+        attention = layer.self_attn
         self.norm_before, self.norm_after = layer.input_layernorm, layer.post_attention_layernorm
         self.norm_queries, self.norm_keys = attention.q_norm, attention.k_norm
-        self.out, self.down = attention.o_proj, mlp.down_proj
-        self._parts = (
-            [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight],
-            [
-                mlp.gate_proj.weight,
-                mlp.up_proj.weight,
-            ],
-        )
+        self.out, self.down = attention.o_proj, layer.mlp.down_proj
+        self._parts = tuple([layer.get_submodule(name).weight for name in PRODUCTS[product]] for product in ("qkv", "gates"))
         self._kept: OrderedDict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]] = OrderedDict()
         with torch.inference_mode(False), torch.no_grad():
             whole = [_whole(parts) for parts in self._parts]
@@ -145,6 +181,14 @@ class _Layer:
 
     def _key(self) -> tuple[int, ...]:
         return tuple(part.data_ptr() for parts in self._parts for part in parts)
+
+
+def _product(x: torch.Tensor, weight: torch.Tensor, added: LowRank | None) -> torch.Tensor:
+    """(T, I) -> (T, P O)."""
+    y = F.linear(x, weight)
+    if added is not None:
+        added.add_to(y, x)
+    return y
 
 
 def fits(network: WorldAgen) -> bool:

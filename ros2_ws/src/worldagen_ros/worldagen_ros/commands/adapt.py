@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from worldagen.adaptation.request import AdaptationRequest, Progress
+from worldagen.errors import ConfigError
 from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import stack_environment
 from worldagen_sim.environment import WITH_EXPERTS
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the recipe, e.g. trained.rank=64")
     parser.add_argument(
         "--rehearse", default="", metavar="KIND:PATH", help="stored data of known places, for optimiser.rehearsal"
+    )
+    parser.add_argument(
+        "--start", default="", metavar="DIR", help="with --bag: an adapter that is trained on, of the same rank"
     )
     parser.add_argument("--env", default="playtable", choices=WITH_EXPERTS, help="simulator (default: playtable)")
     parser.add_argument("--scene", default="D", help="the place (default: D)")
@@ -49,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     os.environ.update(stack_environment(os.environ))
     command = shlex.join(["worldagen", *sys.argv[1:]])
+    if args.start and not args.bag:
+        raise ConfigError("--start needs --bag: the whole story starts from zero")
     return _from_bag(args, command) if args.bag else _story(args, command)
 
 
@@ -56,8 +62,9 @@ def _from_bag(args: argparse.Namespace, command: str) -> int:
     from worldagen.adaptation.process import AdaptationProcess
 
     request = AdaptationRequest(
-        args.checkpoint, args.bag, args.recipe, str(args.out), rehearse=args.rehearse, overrides=parse_overrides(args.set)
-    )
+        args.checkpoint, args.bag, args.recipe, str(args.out), rehearse=args.rehearse, overrides=parse_overrides(args.set),
+        start=args.start,
+    )  # fmt: skip
     running, bar = AdaptationProcess(request, command), _Bar()
     try:
         for progress in running.follow():
