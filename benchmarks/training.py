@@ -41,7 +41,7 @@ def main() -> int:
     args = parser.parse_args()
     recipe = load_recipe(
         "playtable",
-        {"machine.threads": str(args.threads), "machine.precision": f"'{args.precision}'", "machine.trackers": "''"},
+        {"machine.threads": str(args.threads), "machine.precision": args.precision, "machine.trackers": "''"},
     )
     recipe = replace(recipe, record=replace(recipe.record, tasks="open_drawer", scenes="A", episodes_per_task=args.episodes))
     with tempfile.TemporaryDirectory() as place:

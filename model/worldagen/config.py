@@ -16,6 +16,7 @@ import yaml
 from worldagen.errors import ConfigError
 
 Section = TypeVar("Section")
+YAML_BOOLEANS = {False: ("off", "no", "false"), True: ("on", "yes", "true")}
 
 
 def setting(
@@ -138,11 +139,13 @@ def allowed_text(leaf: Leaf) -> str:
 
 def _check_scalar(leaf: Leaf, example: Any, item: Any, value: Any, where: str) -> Any:
     kind = type(example)
+    choices, low, high = (leaf.metadata.get(name) for name in ("choices", "low", "high"))
+    if isinstance(item, bool) and choices:  # YAML, and ROS after it, reads the choices "off" and "no" as false
+        item = next((choice for choice in choices if choice in YAML_BOOLEANS[item]), item)
     if kind is float and isinstance(item, int) and not isinstance(item, bool):
         item = float(item)
     if type(item) is not kind or (kind is float and not math.isfinite(item)):
         raise _refusal(leaf, value, where)
-    choices, low, high = (leaf.metadata.get(name) for name in ("choices", "low", "high"))
     if choices and item not in choices:
         raise _refusal(leaf, value, where)
     if kind in (int, float) and ((low is not None and item < low) or (high is not None and item > high)):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from worldagen.assembly import SampleSet
 from worldagen.disturbance import Disturbance
 from worldagen.schedule import Due, Schedule
 from worldagen.types import ActionChunk
+
+if TYPE_CHECKING:
+    from worldagen.mixture.router import Routed
 
 Made = TypeVar("Made")
 
@@ -80,6 +83,37 @@ class Adaptable(Protocol):
 
     def shadow(self) -> Shadowed | None:
         """Compare the last decision; None where nothing is to be compared."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class RoutedAt:
+    """How a decision was mixed. stamp_ns: of the observation it answered; mode: off, nearest or mixture."""
+
+    stamp_ns: int
+    mode: str
+    routed: "Routed"
+
+
+@runtime_checkable
+class Routable(Protocol):
+    """A decider that can mix the adapters of a bank of places. Called from the worker thread only, between two decisions.
+
+    routed: of the newest decision, None before the first and without a bank; may be read from any thread.
+    """
+
+    @property
+    def routed(self) -> RoutedAt | None: ...
+
+    def route(self, mode: str) -> str:
+        """Read the bank again, begin anew in a mode, "" for the one it has; returns what is routed by, in words.
+
+        Raises BankError or AdaptationError, changing nothing.
+        """
+        ...
+
+    def look_again(self, why: str) -> None:
+        """Take in frames again; without a bank nothing happens."""
         ...
 
 

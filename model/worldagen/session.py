@@ -26,7 +26,7 @@ from worldagen.adaptation.bank import AdapterBank
 from worldagen.checkpoint import load_checkpoint
 from worldagen.conventions import decode_actions
 from worldagen.disturbance import Disturbance
-from worldagen.engines.encoder import EncoderEngine
+from worldagen.engines.encoder import Encoded, EncoderEngine, TorchEngine
 from worldagen.errors import (
     AdaptationError,
     BadChunk,
@@ -312,6 +312,26 @@ class NetworkPolicy:
             self._pictures = pictures
             return pictures
         return self._pictures
+
+    def encode_all(self, observation: Observation | None = None) -> Encoded:
+        """All that the encoder makes of an observation, its pooled outputs too; None: of the one that was answered last.
+
+        Decides nothing and remembers nothing. Raises BadInstruction where nothing has been answered yet.
+        """
+        if observation is None and self._decision is None:
+            raise BadInstruction("nothing has been answered yet; give the observation to be encoded")
+        with torch.inference_mode():
+            if observation is None:
+                assert self._decision is not None
+                static, wrist = (pictures[-1:] for pictures in self._decision.seen)
+            else:
+                static, wrist = self._pictures_of([observation])
+            if self._encoder is not None:
+                try:
+                    return self._encoder.encode_all(static, wrist)
+                except EngineError as error:
+                    self._encoder, self._encoder_fault = None, f"{error}; torch computes the encoder from now on"
+            return TorchEngine(self.network).encode_all(static, wrist)
 
     def _forget(self) -> None:
         units = self.network.config.units

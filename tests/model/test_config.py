@@ -92,3 +92,19 @@ def test_a_leaf_that_repeats_takes_multiples_of_its_length_and_nothing_else():
     for wrong in ([], twice[:5], twice[:7]):
         with pytest.raises(ConfigError, match="6 values, or a multiple of that, each a number"):
             check_leaf(leaf, wrong, "here")
+
+
+@dataclass(frozen=True)
+class Switched:
+    """A choice that YAML takes for a boolean."""
+
+    route: str = setting("off", "a way", choices=("off", "mixture"))
+
+
+def test_choices_that_yaml_reads_as_booleans_are_taken_as_they_are_written(tmp_path):
+    file = tmp_path / "file.yaml"
+    file.write_text("route: off")
+    assert load_config(file, Switched("mixture")).route == "off"
+    assert load_config(file, Switched(), {"route": "off"}).route == "off"
+    with pytest.raises(ConfigError, match="route is True; allowed: one of: off, mixture"):
+        load_config(file, Switched(), {"route": "on"})

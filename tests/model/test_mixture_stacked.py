@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from adaptation_making import CANVAS, CONVENTIONS, make_adapter, small_checkpoint
-from mixture_making import LAYERED, WEIGHTS, applied_separately, random_factors, two_adapters
+from mixed_factors import LAYERED, WEIGHTS, applied_separately, random_factors, two_adapters
 from small_networks import build, random_observations
 
 from worldagen.adaptation.adapter import digest_of, weights_of

@@ -18,7 +18,7 @@ from adaptation_making import (
     window_tensors,
     write_exploration,
 )  # fmt: skip
-from mixture_making import WEIGHTS, random_factors, two_adapters
+from mixed_factors import WEIGHTS, random_factors, two_adapters
 from peft import PeftModel
 from small_networks import build
 

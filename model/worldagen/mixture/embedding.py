@@ -14,7 +14,7 @@ import numpy as np
 
 from worldagen.errors import BankError
 
-if TYPE_CHECKING:  # nodes that only read configurations do without torch
+if TYPE_CHECKING:  # a bank is looked at, and routed by, without torch
     import torch
 
     from worldagen.engines.encoder import Encoded

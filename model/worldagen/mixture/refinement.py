@@ -1,4 +1,4 @@
-"""Moving the prototypes towards what they resemble among themselves at run time, without gradients (TMoW, section 2.5).
+"""Moving the prototypes towards what they resemble among themselves while the robot runs, without gradients (after TMoW).
 
 Each step multiplies the prototypes by a row-stochastic matrix, so repeated freely it makes them all the same, and routing flat.
 The safe form starts from anchors that never change, stays within a bound of them, and gives up where routing has become flat;

@@ -21,6 +21,7 @@ from worldagen_msgs.action import Adapt
 from worldagen_msgs.msg import ShadowReport
 from worldagen_msgs.srv import LoadAdapter, ShadowAdapter
 from worldagen_ros import qos, topics
+from worldagen_ros.bank_services import BankServices
 from worldagen_ros.diagnostics import ERROR, OK, WARN
 from worldagen_ros.managed import ManagedNode
 from worldagen_ros.runtime import run_node
@@ -69,6 +70,7 @@ class AdaptNode(ManagedNode):
             handle_accepted_callback=self.on_accepted,
             cancel_callback=self.on_cancel,
         )
+        self.places = BankServices(self, self.policy.bank)
         self.create_timer(FEEDBACK_PERIOD_S, self.look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.diagnostics.set("adaptation", OK, "idle")
         self.get_logger().info("ready")

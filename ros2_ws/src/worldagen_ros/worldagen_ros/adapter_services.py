@@ -59,7 +59,7 @@ class AdapterServices:
         override = OVERRIDE if request.allow_rejected else ""
         try:
             decider = self._adaptable()
-            self.active = await self._between(lambda: decider.load_adapter(request.path, override))
+            self.active = await self.between(lambda: decider.load_adapter(request.path, override))
             response.success = True
             response.message = f"adapter {self.active} is active" if self.active else "the base is active"
             self._node.get_logger().info(response.message)
@@ -73,14 +73,14 @@ class AdapterServices:
     async def _on_list(self, _: ListAdapters.Request, response: ListAdapters.Response) -> ListAdapters.Response:
         decider = self._loop.decider
         if isinstance(decider, Adaptable):
-            loaded, response.active_adapter_id = await self._between(decider.list_adapters)
+            loaded, response.active_adapter_id = await self.between(decider.list_adapters)
             response.adapter_ids = list(loaded)
         return response
 
     async def _on_shadow(self, request: ShadowAdapter.Request, response: ShadowAdapter.Response) -> ShadowAdapter.Response:
         try:
             decider = self._adaptable()
-            name = await self._between(lambda: decider.begin_shadow(request.path, request.decisions))
+            name = await self.between(lambda: decider.begin_shadow(request.path, request.decisions))
             response.success = True
             response.message = f"comparing {name} in {request.decisions} decisions" if name else "comparing nothing"
             self._node.get_logger().info(response.message)
@@ -93,7 +93,7 @@ class AdapterServices:
             raise AdaptationError(f"the policy is {self._loop.decider.name!r}; only a network takes adapters (policy.kind)")
         return self._loop.decider
 
-    async def _between(self, work: Callable[[], Made]) -> Made:
+    async def between(self, work: Callable[[], Made]) -> Made:
         """What the worker makes of it, between two decisions."""
         done: Any = Future(executor=self._node.executor)
 

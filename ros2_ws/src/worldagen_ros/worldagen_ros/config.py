@@ -16,6 +16,8 @@ from worldagen.engines.config import EngineConfig
 from worldagen.errors import UnknownName
 from worldagen.exploring import STEPS, Envelope
 from worldagen.limits import LimitsConfig
+from worldagen.mixture.refinement import RefinementConfig
+from worldagen.mixture.routing import RoutingConfig
 from worldagen.surprise import SurpriseConfig
 
 
@@ -93,6 +95,9 @@ class PolicyConfig:
     allow_rejected_adapter: bool = setting(
         False, "begin with that adapter although its gate has rejected it; noted in the adapter's folder"
     )
+    bank: str = setting("", "network only: folder of a bank of places to route by; empty: none")
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
+    refinement: RefinementConfig = field(default_factory=RefinementConfig)
     instruction: str = setting("", "start at once with these words; leave empty on a robot")
 
 

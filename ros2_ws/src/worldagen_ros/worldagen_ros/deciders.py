@@ -6,6 +6,7 @@ instruction and named numbers of a simulator). A decider says which it needs; to
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,11 +14,12 @@ import numpy as np
 
 from worldagen.assembly import SampleSet
 from worldagen.conventions import Convention, find_convention
-from worldagen.deciding import Decider, Shadowed
+from worldagen.deciding import Decider, RoutedAt, Shadowed
 from worldagen.disturbance import Disturbance
 from worldagen.engines.config import EngineConfig
-from worldagen.errors import AdaptationError, CheckpointError, ConfigError, UnknownName
+from worldagen.errors import AdaptationError, BankError, CheckpointError, ConfigError, UnknownName
 from worldagen.kinematics import ForwardKinematics
+from worldagen.mixture.routing import MODES
 from worldagen.robot_state import RobotState
 from worldagen.types import ActionChunk, Observation
 from worldagen_ros.config import PolicyConfig, RobotConfig
@@ -26,6 +28,7 @@ from worldagen_ros.topics import CAMERA_TOPICS
 
 if TYPE_CHECKING:
     from worldagen.adaptation.shadowing import Shadow
+    from worldagen.mixture.driving import MixtureDriver
     from worldagen.network.config import NetworkConfig
     from worldagen.policy_conventions import PolicyConventions
     from worldagen.session import NetworkPolicy
@@ -37,9 +40,19 @@ class NetworkDecider:
     name = "network"
     streams: tuple[str, ...] = ("static_camera", "wrist_camera", "joint_states")
 
-    def __init__(self, policy: "NetworkPolicy", kinematics: ForwardKinematics, source: str, engine: str = "") -> None:
-        """engine: what encodes the pictures, in words."""
-        self._policy = policy
+    def __init__(
+        self,
+        policy: "NetworkPolicy",
+        kinematics: ForwardKinematics,
+        source: str,
+        engine: str = "",
+        config: PolicyConfig | None = None,
+    ) -> None:
+        """engine: what encodes the pictures, in words. config: whose bank it routes by; None for no bank."""
+        self._policy, self._config = policy, config or PolicyConfig()
+        self._driver: MixtureDriver | None = None
+        self._mode = self._config.routing.route
+        self.routed: RoutedAt | None = None
         self._state = RobotState(kinematics)
         self._shadow: Shadow | None = None
         self._answered_ns = 0  # stamp of the observation that was answered last
@@ -54,31 +67,70 @@ class NetworkDecider:
     def reset(self, instruction: str, disturbance: Disturbance | None = None) -> None:
         self._policy.reset(instruction, disturbance)
         self._state.reset()
+        if self._driver is not None:
+            self._driver.begin()
 
     def decide(self, samples: SampleSet) -> ActionChunk:
-        chunk = self._policy.act(
-            Observation(
-                stamp_ns=samples.stamp_ns,
-                static_image=samples.values["static_camera"],
-                wrist_image=samples.values["wrist_camera"],
-                state=self._state.observe(samples.values["joint_states"]),
-            )
+        observation = Observation(
+            stamp_ns=samples.stamp_ns,
+            static_image=samples.values["static_camera"],
+            wrist_image=samples.values["wrist_camera"],
+            state=self._state.observe(samples.values["joint_states"]),
         )
+        if self._driver is not None:
+            self._driver.before(observation)
+        chunk = self._policy.act(observation)
         self._state.commanded(chunk.rows[-1, 6])
         self._answered_ns = samples.stamp_ns
+        if self._driver is not None and self._driver.routed is not None:
+            self.routed = RoutedAt(samples.stamp_ns, self._mode, self._driver.routed)
         return chunk
 
     def prepare(self) -> None:
+        if self._driver is not None:
+            self._driver.after()  # before the policy prepares: it may change the weights
         self._policy.prepare()
 
     def predict(self) -> dict[str, np.ndarray] | None:
         return self._policy.predict() if self._policy.can_predict else None
 
+    def route(self, mode: str) -> str:
+        if not self._config.bank:
+            raise BankError("there is no bank of places to route by; set policy.bank to its folder")
+        wanted = mode or self._mode
+        if wanted not in MODES:
+            raise BankError(f"route {wanted!r}; expected one of: {', '.join(MODES)}")
+        if wanted == "off":
+            self._end_routing()
+            return "off: the base drives"
+        from worldagen.mixture.opening import open_driver
+
+        override = "policy.allow_rejected_adapter" if self._config.allow_rejected_adapter else ""
+        config = replace(self._config.routing, route=wanted)
+        driver = open_driver(self._policy, Path(self._config.bank).expanduser(), config, self._config.refinement, override)
+        self._end_routing()
+        self._driver, self._mode = driver, wanted
+        driver.begin()
+        return f"{wanted} of {', '.join(driver.router.places.names)}"
+
+    def look_again(self, why: str) -> None:
+        if self._driver is not None:
+            self._driver.look(why)
+
+    def _end_routing(self) -> None:
+        if self._driver is not None:
+            self._driver.close()
+        self._driver, self._mode, self.routed = None, "off", None
+
     def load_adapter(self, path: str, override: str) -> str:
+        """By hand; routing ends with it, once it is there."""
         if path:
-            return self._policy.load_adapter(Path(path), override)
-        self._policy.use_adapter("")
-        return ""
+            name = self._policy.load_adapter(Path(path), override)
+        else:
+            self._policy.use_adapter("")
+            name = ""
+        self._end_routing()
+        return name
 
     def list_adapters(self) -> tuple[tuple[str, ...], str]:
         return self._policy.adapters.loaded, self._policy.adapter
@@ -207,8 +259,10 @@ def make_network(
     session.use_encoder(choice.encoder)
     if policy.adapter:
         session.load_adapter(Path(policy.adapter), "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else "")
-    kinematics = kinematics_of(robot)
-    return NetworkDecider(session, kinematics, source, str(choice))
+    decider = NetworkDecider(session, kinematics_of(robot), source, str(choice), policy)
+    if policy.routing.route != "off":
+        say(f"routing: {decider.route('')}")
+    return decider
 
 
 DECIDERS: dict[str, Callable[..., Decider]] = {

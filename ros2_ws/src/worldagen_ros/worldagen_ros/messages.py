@@ -9,7 +9,7 @@ from geometry_msgs.msg import Point, PoseStamped, Quaternion, TwistStamped, Vect
 from sensor_msgs.msg import CameraInfo, JointState
 from std_msgs.msg import Header
 
-from worldagen.deciding import DecisionLoop
+from worldagen.deciding import DecisionLoop, RoutedAt
 from worldagen.decoding import decode_chunk as decode_chunk
 from worldagen.decoding import decode_gripper as decode_gripper
 from worldagen.decoding import decode_joints as decode_joints
@@ -19,6 +19,8 @@ from worldagen.decoding import numbers
 from worldagen.decoding import stamp_to_ns as stamp_to_ns
 from worldagen.errors import BadCommand, BadObservation
 from worldagen.latency import Trace
+from worldagen.mixture.embedding import LEVELS
+from worldagen.mixture.routing import entropy_of
 from worldagen.poses import Pose
 from worldagen.surprise import Reading
 from worldagen.types import ActionChunk
@@ -29,6 +31,7 @@ from worldagen_msgs.msg import (
     GripperCommand,
     LatencyTrace,
     PolicyStatus,
+    Routing,
     Surprise,
     TaskState,
 )
@@ -153,6 +156,24 @@ def encode_status(loop: DecisionLoop, missing: str, detail: str, adapter: str) -
         decisions=loop.decisions,
         last_inference_time=last.inference_s if last else 0.0,
         detail=missing if loop.instruction else detail,
+    )
+
+
+def encode_routing(told: RoutedAt, frame_id: str) -> Routing:
+    """How a decision was mixed -> message."""
+    now = told.routed
+    return Routing(
+        header=header(told.stamp_ns, frame_id),
+        mode={"off": Routing.OFF, "nearest": Routing.NEAREST, "mixture": Routing.MIXTURE}[told.mode],
+        places=list(now.names),
+        levels=list(LEVELS),
+        weights=now.weights.ravel().tolist(),
+        cosines=now.routing.cosines.ravel().tolist(),
+        entropy=[entropy_of(row) for row in now.weights],
+        best_cosine=now.routing.best,
+        abstains=now.routing.abstains,
+        looking=now.looking,
+        why=now.why,
     )
 
 

@@ -25,6 +25,7 @@ from worldagen_ros.inputs import Completed, Inputs
 from worldagen_ros.managed import ManagedNode
 from worldagen_ros.policy_watch import PolicyWatch
 from worldagen_ros.prediction_outputs import PredictionOutputs
+from worldagen_ros.routing_services import RoutingServices
 from worldagen_ros.runtime import run_node
 
 STATUS_PERIOD_S = 0.25  # also the action's feedback and the resolution of its time limit
@@ -60,6 +61,7 @@ class PolicyNode(ManagedNode):
         )
         self.execute = ExecuteServer(self, self.start, self.stop, lambda: self.loop.decisions)
         self.adapters = AdapterServices(self, self.loop, self.robot.frame_id, lambda _: self.report())
+        self.routing = RoutingServices(self, self.loop, self.robot.frame_id, self.adapters.between)
         self.create_service(ResetPolicy, topics.RESET_POLICY, self.on_reset)
         self.create_subscription(String, topics.INSTRUCTION, self.on_instruction, qos.LATCHED)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -114,6 +116,7 @@ class PolicyNode(ManagedNode):
         if foreseen is not None:
             self.predictions.publish(foreseen)
         self.adapters.report_shadow()
+        self.routing.report()
         self.on_sample(repeat=False)
 
     def trace_of(self, chunk: ActionChunk) -> Trace:

@@ -21,7 +21,7 @@ from worldagen.errors import WorldAgenError
 from worldagen.markers import AXES as AXIS_COLOURS
 from worldagen.markers import Drawing
 from worldagen.scenery import Scenery
-from worldagen_msgs.msg import ActionChunk, CommandStatus, GripperCommand, PolicyStatus, Surprise, TaskState
+from worldagen_msgs.msg import ActionChunk, CommandStatus, GripperCommand, PolicyStatus, Routing, Surprise, TaskState
 from worldagen_ros import qos, topics
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.robots import scenery_of
@@ -179,6 +179,19 @@ class StackView:
             text = "other than expected, for a while: adaptation is proposed" if message.sustained else "as expected again"
             self.say("surprise", text, WARN if message.sustained else INFO)
 
+    def routing(self, message: Any) -> None:
+        """Weights of the places by level: lines over time, and who leads in words."""
+        self._at(stamp_to_ns(message.header.stamp))
+        places, levels = tuple(message.places), tuple(message.levels)
+        weights = np.array(message.weights).reshape(len(levels), len(places))
+        for level, row in zip(levels, weights, strict=True):
+            self._plot(f"routing/{level}", places, row)
+        if message.abstains:
+            self.say("routing", f"no known place is near ({message.best_cosine:.2f}): the base drives", WARN)
+        else:
+            told = ", ".join(f"{name} {share:.0%}" for name, share in zip(places, weights[-1], strict=True) if share > 0.005)
+            self.say("routing", f"{told} ({message.why})")
+
     # -- words ---------------------------------------------------------------------------------------------------------------
 
     def words(self, message: Any) -> None:
@@ -274,6 +287,7 @@ TOPICS: dict[str, Shown] = {
     topics.GRIPPER_COMMAND: Shown(GripperCommand, qos.commands(None), StackView.gripper),
     topics.SPEED_SCALE: Shown(Float64, qos.SCALES, StackView.speed),
     topics.SURPRISE: Shown(Surprise, qos.CHUNKS, StackView.surprise),
+    topics.ROUTING: Shown(Routing, qos.LATCHED, StackView.routing),
     topics.INSTRUCTION: Shown(String, qos.LATCHED, StackView.words),
     topics.POLICY_STATUS: Shown(PolicyStatus, qos.LATCHED, StackView.policy),
     topics.COMMAND_STATUS: Shown(CommandStatus, qos.LATCHED, StackView.command),
@@ -301,6 +315,7 @@ PLOTS = (
     Plot("gripper opening", "gripper", (topics.ACTION_CHUNK, topics.GRIPPER_COMMAND), legend=True, share=True),
     Plot("joint positions, rad and m", "joints", (topics.JOINT_STATES,)),
     Plot("surprise: unusual above 1", "surprise", (topics.SURPRISE,), legend=True),
+    Plot("places: weight, scene level", "routing/scene", (topics.ROUTING,), legend=True, share=True),
     Plot("inference, ms", "inference", (topics.ACTION_CHUNK,)),
     Plot("speed scale", "speed_scale", (topics.COMMAND_STATUS,), share=True),
 )
