@@ -93,7 +93,7 @@ class StackedMixture:
     ) -> tuple[Added, ...]:
         gains = torch.zeros(len(LEVELS), self.room.adapters, self.room.rank, dtype=torch.float64)
         for name, one in wanted.items():
-            gains[:, half.slot(one)] = torch.tensor(settled[name], dtype=torch.float64)[:, None] * one.scale
+            gains[:, half.slot(one)] += torch.tensor(settled[name], dtype=torch.float64)[:, None] * one.scale
         by_level = gains.flatten(1).to(self.device, self.dtype)  # (levels, R); new, so that a call that has begun keeps its own
         touched = {place for one in wanted.values() for place in one.pairs}
         return tuple(
