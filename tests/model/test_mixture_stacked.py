@@ -108,6 +108,16 @@ def test_where_nothing_is_mixed_it_is_the_base_to_the_last_bit(mixed):
     assert merge_mixture(network.config, weights_of(network), chosen, dict.fromkeys(mixed, (0.0,) * 3)) == {}
 
 
+@torch.no_grad()
+def test_one_adapter_under_two_names_counts_twice():
+    network, lean, stacked, factors = mixed_and_base()
+    tokens, places = some_tokens(network)
+    lean.mix(stacked.use({"a": factors["kitchen"], "b": factors["kitchen"]}, {"a": (0.2, 0.3, 0.4), "b": (0.4, 0.3, 0.2)}))
+    twice = lean.attend(tokens, places)
+    lean.mix(stacked.use({"a": factors["kitchen"]}, {"a": (0.6, 0.6, 0.6)}))
+    torch.testing.assert_close(twice, lean.attend(tokens, places), rtol=0, atol=1e-6)
+
+
 def test_layers_of_a_level_without_weight_and_products_without_an_adapter_compute_nothing():
     network, _, stacked, _ = mixed_and_base()
     only = {"doors": random_factors(network, "doors", only="self_attn.k_proj")}

@@ -93,7 +93,7 @@ class StackedMixture:
     ) -> tuple[Added, ...]:
         gains = torch.zeros(len(LEVELS), self.room.adapters, self.room.rank, dtype=torch.float64)
         for name, one in wanted.items():
-            gains[:, half.slot(one)] = torch.tensor(settled[name], dtype=torch.float64)[:, None] * one.scale
+            gains[:, half.slot(one)] += torch.tensor(settled[name], dtype=torch.float64)[:, None] * one.scale
         by_level = gains.flatten(1).to(self.device, self.dtype)  # (levels, R); new, so that a call that has begun keeps its own
         touched = {place for one in wanted.values() for place in one.pairs}
         return tuple(
@@ -118,19 +118,19 @@ class _Half:
     ) -> None:
         self._room = room
         self._slots: list[LoraFactors | None] = [None] * room.adapters
-        self.a: dict[tuple[int, str], torch.Tensor] = {}  # (layer, product) -> (P R, I)
+        self.a: dict[tuple[int, str], torch.Tensor] = {}  # (layer, product) -> (I, P R)
         self.b: dict[tuple[int, str], torch.Tensor] = {}  # -> (P, R, O)
-        self._places: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # weight -> its (J, r, I) and (J, r, O), views of these
+        self._places: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # weight -> (J, I, r) and (J, r, O), views of these
         inner = room.adapters * room.rank
         for number in range(layers):
             for product, parts in PRODUCTS.items():
                 names = [_weight_name(number, part) for part in parts]
                 outputs, inputs = widths[names[0]]
-                a = self.a[number, product] = torch.zeros(len(parts) * inner, inputs, device=device, dtype=dtype)
+                a = self.a[number, product] = torch.zeros(inputs, len(parts) * inner, device=device, dtype=dtype)
                 b = self.b[number, product] = torch.zeros(len(parts), inner, outputs, device=device, dtype=dtype)
-                shape = (len(parts), room.adapters, room.rank, -1)
-                for name, down, up in zip(names, a.view(shape), b.view(shape), strict=True):
-                    self._places[name] = down, up
+                downs = a.view(inputs, len(parts), room.adapters, room.rank).permute(1, 2, 0, 3)
+                ups = b.view(len(parts), room.adapters, room.rank, outputs)
+                self._places.update(zip(names, zip(downs, ups, strict=True), strict=True))
 
     @property
     def buffers(self) -> list[torch.Tensor]:
@@ -160,9 +160,9 @@ class _Half:
                 up[slot].zero_()
                 continue
             a, b = one.pairs[name]
-            down[slot, : one.rank].copy_(a)
+            down[slot, :, : one.rank].copy_(a.T)
             up[slot, : one.rank].copy_(b.T)
-            down[slot, one.rank :].zero_()
+            down[slot, :, one.rank :].zero_()
             up[slot, one.rank :].zero_()
         self._slots[slot] = one
 
