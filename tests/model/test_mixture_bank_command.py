@@ -70,7 +70,7 @@ def test_a_bank_is_made_on_the_places_its_base_was_trained_in(world, capsys, tmp
     head = json.loads((tmp_path / "b/bank.json").read_text("utf-8"))
     assert [item["from"] for item in head["calibration"]["trained_in"]] == ["place0", "place1"]
     assert [item["from"] for item in head["calibration"]["others"]] == ["place2"]
-    assert head["made"]["command"].startswith("worldagen ") and head["checkpoint"] == str(world.checkpoint)
+    assert head["made"]["command"].startswith("worldagen") and head["checkpoint"] == str(world.checkpoint)
     told = refuse(capsys, "create", tmp_path / "b", "--checkpoint", world.checkpoint, *sources)
     assert "exists; give another folder, or remove it first" in told
 
