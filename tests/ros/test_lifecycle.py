@@ -209,6 +209,8 @@ def managed(start_stack) -> Iterator[tuple]:
 def test_a_stack_comes_up_in_order_and_an_interrupted_manager_takes_it_down_in_reverse_with_a_safe_last_command(managed):
     stack, witness = managed
     assert witness.stack.detail == f"active: {', '.join(IN_ORDER)}"
+    # The manager's word may overtake those of the nodes, which come from other processes.
+    witness.wait(lambda: len(witness.became("active")) == len(IN_ORDER), "the nodes' own words")
     assert witness.became("active") == IN_ORDER
     witness.wait_until_ready()
     witness.begin(witness.reset_simulator("open_drawer", "A", seed=1, max_steps=1000))
