@@ -1,6 +1,7 @@
 """Small files that are there whole or not at all, whoever dies while they are written."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def sync_to_disk(path: Path) -> None:
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # file systems that know no syncing of folders
+            raise
     finally:
         os.close(opened)
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from mixture_making import make_place_adapter, textured, write_place
 from PIL import Image
 
 from worldagen.checkpoint import load_checkpoint
-from worldagen.cli import main
+from worldagen.cli import main, make_parser
 from worldagen.commands import bank as command
 from worldagen.mixture.likeness_picture import draw_likeness
 from worldagen.mixture.places import PlaceBank
@@ -213,6 +215,25 @@ def test_skipped_episodes_are_told_and_an_empty_bank_is_listed(world, capsys, tm
     told = capsys.readouterr()
     assert "skipped: 1: " in told.err and "made " in told.out
     assert len(tell(capsys, "list", tmp_path / "b").splitlines()) == 1
+
+
+def of_the_page(language: str) -> list[str]:
+    page = Path(__file__).parents[2] / "docs/bank.md"
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
+def test_the_page_shows_commands_that_exist_as_they_are_given():
+    lines = [shlex.split(line, comments=True) for line in "\n".join(of_the_page("sh")).splitlines()]
+    ours = [words[1:] for words in lines if words[:2] == ["worldagen", "bank"]]
+    parser = make_parser({"bank": command})
+    assert {parser.parse_args(words).action for words in ours} == set(command.ACTIONS)
+
+
+def test_the_program_of_the_page_runs(world, tmp_path, monkeypatch, capsys):
+    shutil.copytree(world.made, tmp_path / "out/bank")
+    monkeypatch.chdir(tmp_path)
+    exec(of_the_page("python")[0], {})
+    assert capsys.readouterr().out == "blue\n"
 
 
 def test_looking_at_a_bank_needs_no_torch(world, tmp_path):

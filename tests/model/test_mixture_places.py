@@ -389,6 +389,8 @@ def told_otherwise(change: Callable[[dict], None]) -> Callable[[Path], None]:
         (told_otherwise(lambda told: told.update(name="hall")), "is of 'hall'"),
         (told_otherwise(lambda told: told["files"].pop("prototypes.safetensors")), "tells of manifest.json, adapter"),
         (told_otherwise(lambda told: told["adapter"].update(rank=8)), "rank 8 on q, k"),
+        (told_otherwise(lambda told: told["adapter"].pop("rank")), "place.json: damaged, without rank"),
+        (told_otherwise(lambda told: told.update(frames=["x"])), "place.json: damaged, without digests of frames"),
     ],
 )
 def test_a_damaged_place_is_refused_by_name_and_can_be_removed(bank, made, spoil, told):

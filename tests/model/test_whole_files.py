@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from worldagen.whole_files import write_whole
+from worldagen.whole_files import sync_to_disk, sync_tree, write_whole
 
 
 def test_a_file_is_written_and_replaced_and_nothing_is_left_beside_it(tmp_path):
@@ -32,3 +32,33 @@ def test_a_folder_that_is_none_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError):
         write_whole(tmp_path / "file" / "told.json", "text")
+
+
+def test_what_is_synced_is_the_file_its_folder_and_all_below_it(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda opened: synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{opened}"))))
+    folder = tmp_path / "folder"
+    (folder / "below").mkdir(parents=True)
+    write_whole(folder / "told.json", "new", sync=True)
+    assert synced == [f".told.json.{os.getpid()}", "folder"]
+    synced.clear()
+    (folder / "below" / "deep.bin").write_bytes(b"x")
+    sync_tree(folder)
+    assert sorted(synced) == ["below", "deep.bin", "folder", "told.json"] and synced[-1] == "folder"
+
+
+def test_a_disk_that_cannot_sync_is_told_but_for_folders_where_there_is_no_such_thing(tmp_path, monkeypatch):
+    def fail(number):
+        def sync(opened):
+            raise OSError(number, os.strerror(number))
+
+        return sync
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(os, "fsync", fail(22))
+    sync_to_disk(tmp_path)
+    with pytest.raises(OSError, match="Invalid argument"):
+        sync_to_disk(tmp_path / "file")
+    monkeypatch.setattr(os, "fsync", fail(28))
+    with pytest.raises(OSError, match="No space left"):
+        sync_to_disk(tmp_path)

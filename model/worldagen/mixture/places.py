@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PLACE, PROTOTYPES = "place.json", "prototypes.safetensors"
 PLACE_FORMAT = "worldagen-place-1"
 PLACE_KEYS = {"name": str, "adapter": dict, "files": dict, "encoder": str, "definition": str, "frames": list}
+ADAPTER_KEYS = ("id", "base", "verdict", "allowed", "rank", "scale", "projections", "layers")
 LIKENESS = 0.95  # whitened cosine above which, at every level, a newcomer is a place that is there already
 
 
@@ -345,10 +346,13 @@ class PlaceBank:
     def _read_place(self, name: str) -> Place:
         folder = self._disk.version_of(name)
         told = read_object(folder / PLACE, PLACE_FORMAT, PLACE_KEYS, REMEDY)
+        missing = [key for key in ADAPTER_KEYS if key not in told["adapter"]]
+        if missing or not all(isinstance(item, dict) and "digest" in item for item in told["frames"]):
+            raise BankError(f"{folder / PLACE}: damaged, without {', '.join(missing) or 'digests of frames'}; {REMEDY}")
         if PROTOTYPES not in told["files"] or told["name"] != name:
             raise BankError(f"{folder / PLACE}: is of {told['name']!r} and tells of {', '.join(told['files'])}; {REMEDY}")
         refuse_damage(folder, told["files"], REMEDY)
-        self._require_ours(folder, {**told, "base": told["adapter"].get("base")}, ("base", "encoder", "definition"), REMEDY)
+        self._require_ours(folder, {**told, "base": told["adapter"]["base"]}, ("base", "encoder", "definition"), REMEDY)
         return Place(name, folder, read_prototype(folder / PROTOTYPES), told)
 
     def _require_base(self, base: Base) -> None:
