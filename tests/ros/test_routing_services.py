@@ -15,6 +15,8 @@ from small_networks import random_observations
 from std_msgs.msg import String
 
 from worldagen.checkpoint import load_checkpoint
+from worldagen.cli import make_parser
+from worldagen.commands import bank as bank_command
 from worldagen.errors import BankError
 from worldagen.mixture.embedding import Embedding, embed
 from worldagen.mixture.places import Calibration, PlaceBank, SeenPlace, base_of
@@ -25,6 +27,7 @@ from worldagen_msgs.msg import ActionChunk, Routing, Surprise
 from worldagen_msgs.srv import ChangePlaces, ListPlaces, LoadAdapter, Route
 from worldagen_ros import qos, topics
 from worldagen_ros.adapt_node import AdaptNode
+from worldagen_ros.bank_services import BankServices
 from worldagen_ros.policy_node import PolicyNode
 
 PATIENT = ("timing.mode:=realtime", "cameras.period_s:=0.1")  # with a robot at 10 Hz, on a busy machine
@@ -229,6 +232,21 @@ def test_places_are_listed_removed_and_merged_by_services(start_ros, made, tmp_p
     answer = scene.ask("change", change=Request.REMOVE, name="shed")
     assert answer.success, answer.message
     assert list(scene.ask("list").names) == ["kitchen"]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_what_the_services_ask_of_the_command_it_takes(allowed):
+    Request = ChangePlaces.Request
+    add = Request(change=Request.ADD, name="shed", adapter="there", bag="here", allow_rejected=allowed)
+    others = [Request(change=Request.REMOVE, name="shed"), Request(change=Request.MERGE, name="shed", other="attic")]
+    services, parser = SimpleNamespace(_bank="mine", _changing=False), make_parser({"bank": bank_command})
+    added, removed, merged = (
+        parser.parse_args(["bank", *BankServices._arguments(services, asked)])  # type: ignore[arg-type]
+        for asked in (add, *others)
+    )
+    assert (added.name, str(added.adapter), added.data) == ("shed", "there", ["bag:here"])
+    assert added.allow_rejected == ("asked for on bank/change" if allowed else "")
+    assert (removed.action, removed.name, merged.name, merged.other) == ("remove", "shed", "shed", "attic")
 
 
 def test_without_a_bank_the_services_say_so(start_ros, made):

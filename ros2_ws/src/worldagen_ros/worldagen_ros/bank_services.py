@@ -20,6 +20,7 @@ from worldagen_msgs.srv import ChangePlaces, ListPlaces
 from worldagen_ros import topics
 
 RUN = (sys.executable, "-c", "import sys; from worldagen.cli import main; sys.exit(main())", "bank")
+OVERRIDE = "asked for on bank/change"  # kept in the bank as the reason
 CHANGES = {ChangePlaces.Request.ADD: "add", ChangePlaces.Request.REMOVE: "remove", ChangePlaces.Request.MERGE: "merge"}
 
 
@@ -65,7 +66,7 @@ class BankServices:
             if not request.adapter or not request.bag:
                 raise BankError(f"adding {request.name!r} needs the folder of its adapter and the bag it was explored with")
             arguments += ["--adapter", request.adapter, "--data", f"bag:{Path(request.bag).expanduser()}"]
-            arguments += ["--allow-rejected"] if request.allow_rejected else []
+            arguments += ["--allow-rejected", OVERRIDE] if request.allow_rejected else []
         elif change == "merge":
             arguments.append(request.other)
         return arguments
