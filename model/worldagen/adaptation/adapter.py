@@ -31,7 +31,7 @@ from worldagen.errors import AdaptationError, ConfigError
 from worldagen.network.config import BackboneConfig, NetworkConfig
 from worldagen.network.worldagen import WorldAgen
 from worldagen.provenance import sha256_of
-from worldagen.whole_files import write_whole
+from worldagen.whole_files import sync_tree, write_whole
 
 if TYPE_CHECKING:
     from worldagen.adaptation.gate import Check
@@ -116,9 +116,7 @@ def save_adapter(
             "versions": {"torch": torch.__version__, "peft": version("peft")},
         }  # fmt: skip
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-        for item in aside.iterdir():
-            with item.open("rb") as opened:
-                os.fsync(opened.fileno())
+        sync_tree(aside)
         aside.rename(place)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)

@@ -242,8 +242,7 @@ def _routing(settings: Sequence[str]) -> "RoutingConfig":
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise ConfigError(f"override {text!r}: expected KEY=VALUE, e.g. route=nearest")
-        # YAML reads "off" as false.
-        config = apply_tree(config, {key: value if key == "route" else yaml.safe_load(value)}, f"override {text}")
+        config = apply_tree(config, {key: yaml.safe_load(value)}, f"override {text}")
     return config
 
 

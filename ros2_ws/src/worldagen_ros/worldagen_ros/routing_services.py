@@ -7,13 +7,12 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 
 from worldagen.deciding import DecisionLoop, Routable, RoutedAt
 from worldagen.errors import BankError, WorldAgenError
+from worldagen.mixture.router import SURPRISE
 from worldagen_msgs.msg import Routing, Surprise
 from worldagen_msgs.srv import Route
 from worldagen_ros import messages, qos, topics
 from worldagen_ros.diagnostics import OK, WARN
 from worldagen_ros.managed import ManagedNode
-
-SURPRISE = "surprise"
 
 
 class RoutingServices:
