@@ -14,9 +14,11 @@ import rclpy
 from fakes import FakeDecider, FakeRobot
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import State, TransitionEvent
+from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from worldagen.types import ActionChunk
 from worldagen_msgs.action import ExecuteInstruction
@@ -38,6 +40,9 @@ CYCLES, SETTLED, GROWTH_MB = 20, 3, 50
 KINDS = ("publishers", "subscriptions", "clients", "services", "timers", "guards", "waitables")
 ALWAYS_THERE = {topics.HEARTBEATS, "diagnostics", "rosout", "parameter_events", "transition_event"}
 REALTIME = ("-p", "timing.mode:=realtime")
+EVERYTHING_SINCE = QoSProfile(
+    depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)  # as nodes keep their logs
 
 
 def state_of(node: ManagedNode) -> int:
@@ -169,7 +174,8 @@ class Witness(StackClient):
 
     def __init__(self) -> None:
         super().__init__()
-        self.changes: dict[str, list[tuple[int, str]]] = {"active": [], "inactive": [], "unconfigured": []}
+        self.changes: dict[str, list[tuple[int, str]]] = {"inactive": [], "unconfigured": []}
+        self.logged: dict[str, int] = {}  # node -> when it first said what an activated node says, ns
         self.stack = StackStatus()
         self.twists: list[TwistStamped] = []
         self.commands = CommandStatus()
@@ -177,6 +183,7 @@ class Witness(StackClient):
             self.create_subscription(
                 TransitionEvent, f"{name}/transition_event", timed(partial(self.on_change, name)), EVERYTHING
             )
+        self.create_subscription(Log, "/rosout", self.on_log, EVERYTHING_SINCE)
         self.create_subscription(StackStatus, topics.STACK_STATUS, lambda msg: setattr(self, "stack", msg), qos.LATCHED)
         self.create_subscription(CommandStatus, topics.COMMAND_STATUS, lambda msg: setattr(self, "commands", msg), qos.LATCHED)
         self.create_subscription(TwistStamped, topics.DELTA_TWIST, self.twists.append, qos.commands(None))
@@ -184,6 +191,17 @@ class Witness(StackClient):
     def on_change(self, name: str, msg: TransitionEvent, sent_ns: int) -> None:
         if msg.goal_state.label in self.changes:
             self.changes[msg.goal_state.label].append((sent_ns, name))
+
+    def on_log(self, msg: Log) -> None:
+        if msg.msg.startswith(("ready: ", "episode 1: ")):
+            self.logged.setdefault(msg.name, msg.stamp.sec * 1_000_000_000 + msg.stamp.nanosec)
+
+    def came_up(self) -> list[str]:
+        """Nodes in the order in which they were activated, by their logs.
+
+        Not by their transition events: those are kept for nobody, so a subscriber that a node does not yet know misses them.
+        """
+        return sorted(self.logged, key=self.logged.__getitem__)
 
     def became(self, label: str) -> list[str]:
         """Nodes in the order in which they last came into a state."""
@@ -210,8 +228,8 @@ def test_a_stack_comes_up_in_order_and_an_interrupted_manager_takes_it_down_in_r
     stack, witness = managed
     assert witness.stack.detail == f"active: {', '.join(IN_ORDER)}"
     # The manager's word may overtake those of the nodes, which come from other processes.
-    witness.wait(lambda: len(witness.became("active")) == len(IN_ORDER), "the nodes' own words")
-    assert witness.became("active") == IN_ORDER
+    witness.wait(lambda: len(witness.logged) == len(IN_ORDER), "the nodes' own words")
+    assert witness.came_up() == IN_ORDER
     witness.wait_until_ready()
     witness.begin(witness.reset_simulator("open_drawer", "A", seed=1, max_steps=1000))
     witness.wait(lambda: any(asks_to_move(twist) for twist in witness.twists[-3:]), "a moving arm")
