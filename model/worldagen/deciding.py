@@ -88,7 +88,7 @@ class Adaptable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class RoutedAt:
-    """How a decision was mixed. stamp_ns: of the observation it answered; mode: off, nearest or mixture."""
+    """How a decision was mixed. stamp_ns: of the observation it answered; mode: off, nearest, mixture or uniform."""
 
     stamp_ns: int
     mode: str

@@ -14,7 +14,7 @@ demonstrations: nothing that was trained on is met again.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import median
@@ -47,7 +47,8 @@ class EvaluationRequest:
     chains: of five tasks, in each scene, with training words. expert_episodes: of each task in each scene, for the world
     model's error. max_steps: of each task. history: see worldagen/history.py. via: "direct", or "ros" through the nodes,
     which gives the same. deployment: which nodes. options: of the simulator. protocol: name of the benchmark this is, "" for
-    none. timing: "lockstep", or "realtime": the simulator goes on while the policy thinks, through the nodes only.
+    none. timing: "lockstep", or "realtime": the simulator goes on while the policy thinks, through the nodes only. overrides:
+    of the deployment, by dotted key, such as the adapter or the bank of places that drives.
     """
 
     environment: str = "playtable"
@@ -67,6 +68,7 @@ class EvaluationRequest:
     options: str = ""
     protocol: str = ""
     timing: str = "lockstep"
+    overrides: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,8 @@ class Evaluation:
         """
         self.folder, self.request, self.whom = folder, request, whom
         self.tasks = tasks_of(request, environment)
-        asked = {"request": {**asdict(request), "tasks": self.tasks}, **whom}
+        told = {name: value for name, value in asdict(request).items() if name != "overrides" or value}
+        asked = {"request": {**told, "tasks": self.tasks}, **whom}
         claim_folder(folder, REQUEST, asked, "evaluation", EvaluationError)
         self.trials = tuple(trials_of(request, environment))
         self._episodes = Journal(folder / EPISODES)
@@ -222,6 +225,11 @@ class Evaluation:
     def missing_experts(self) -> list[Trial]:
         """The expert episodes that were not measured."""
         return [trial for trial in self.expert_trials if trial.key not in self._errors]
+
+    @property
+    def measured(self) -> list[tuple[Trial, list[ErrorSum]]]:
+        """The expert episodes that were, in the order of the request."""
+        return [(trial, self._errors[trial.key]) for trial in self.expert_trials if trial.key in self._errors]
 
     def settle_expert(self, trial: Trial, errors: Sequence[ErrorSum]) -> None:
         """Note how far the world model was from an expert episode."""

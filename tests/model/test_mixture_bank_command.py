@@ -16,6 +16,9 @@ from adaptation_making import small_checkpoint
 from mixture_making import make_place_adapter, textured, write_place
 from PIL import Image
 
+from worldagen.adaptation.adapter import digest_of, weights_of
+from worldagen.adaptation.recipe import load_adaptation_recipe
+from worldagen.adaptation.start import read_start
 from worldagen.checkpoint import load_checkpoint
 from worldagen.cli import main, make_parser
 from worldagen.commands import bank as command
@@ -62,6 +65,10 @@ def refuse(capsys, *arguments: object) -> str:
     told = capsys.readouterr().err
     assert told.startswith("error: ") and "Traceback" not in told
     return told
+
+
+def base_and_digest(network) -> tuple:
+    return weights_of(network), digest_of(weights_of(network))
 
 
 def test_a_bank_is_made_on_the_places_its_base_was_trained_in(world, capsys, tmp_path):
@@ -156,6 +163,21 @@ def test_an_episode_of_few_frames_is_told(world, capsys, tmp_path):
     assert ", of 4 frames only" in tell(capsys, "route", world.made, "--data", f"bag:{tmp_path / 'short'}")
 
 
+def test_a_start_is_made_of_what_the_router_makes_of_a_recording(world, capsys, tmp_path):
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text("trained: {rank: 4, alpha: 8.0}\n", "utf-8")
+    network, _ = load_checkpoint(world.checkpoint)
+    asked = ["start", world.made, "--data", f"bag:{world.root / 'place2_again'}", "--recipe", recipe, *world.cache]
+    told = tell(capsys, *asked, "--out", tmp_path / "starts", "--set", "route=nearest")
+    assert told.startswith("rank 4 keeps 100.0 % of what the mixture of red adds\n")
+    folder = Path(told.splitlines()[1].partition(":")[0])
+    kept = read_start(folder, load_adaptation_recipe(str(recipe)).trained, network.config, *base_and_digest(network))
+    assert kept.manifest["mixture"]["weights"] == {"red": [1.0, 1.0, 1.0]}
+    assert kept.manifest["gate"]["verdict"] == "rejected"  # it must be adapted before it may drive
+    mixed = tell(capsys, *asked, "--out", tmp_path / "starts", "--set", "temperature=5")
+    assert "of what the mixture of blue, red adds" in mixed
+
+
 def test_how_alike_the_places_are_is_drawn(world, capsys, tmp_path):
     told = tell(capsys, "picture", world.made, tmp_path / "alike.png")
     with Image.open(tmp_path / "alike.png") as picture:
@@ -181,7 +203,7 @@ def test_a_picture_of_few_or_many_places_holds_every_name_and_frames_the_same(co
     [
         (["list", "nowhere"], "no such file; give the folder of a bank, or make one"),
         (["route", "BANK", "--data", "bag:nowhere"], "nowhere does not exist"),
-        (["route", "BANK", "--data", "bag:PLACE", "--set", "route=both"], "allowed: one of: off, nearest, mixture"),
+        (["route", "BANK", "--data", "bag:PLACE", "--set", "route=both"], "allowed: one of: off, nearest, mixture, uniform"),
         (["route", "BANK", "--data", "bag:PLACE", "--set", "active"], "expected KEY=VALUE, e.g. route=nearest"),
         (["route", "BANK", "--data", "bag:PLACE", "--set", "k=2"], "unknown key k; allowed here: route, active"),
         (["route", "BANK", "--data", "bag:PLACE", "--checkpoint", "playtable"], "this network: its base is"),
@@ -192,6 +214,8 @@ def test_a_picture_of_few_or_many_places_holds_every_name_and_frames_the_same(co
         (["create", "NEW", "--checkpoint", "CHECKPOINT", "--data", "bag:PLACE"], "1 places to calibrate by"),
         (["picture", "EMPTY", "x.png"], "has no place yet; add one"),
         (["route", "EMPTY", "--data", "bag:PLACE"], "has no place yet; add one"),
+        (["start", "EMPTY", "--data", "bag:PLACE"], "has no place yet; add one"),
+        (["start", "BANK", "--data", "bag:PLACE", "--recipe", "mine"], "unknown adaptation recipe 'mine'"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(world, bank, capsys, tmp_path, arguments, told):
@@ -202,7 +226,7 @@ def test_what_cannot_be_done_is_told_in_one_line(world, bank, capsys, tmp_path, 
         "BANK": bank, "NEW": tmp_path / "new", "EMPTY": empty, "ADAPTER": world.adapters[0], "CHECKPOINT": world.checkpoint,
         "bag:PLACE": f"bag:{world.root / 'place3'}",
     }  # fmt: skip
-    looking = world.cache if arguments[0] in ("add", "create", "route") else []
+    looking = world.cache if arguments[0] in ("add", "create", "route", "start") else []
     assert told in refuse(capsys, *(meant.get(word, word) for word in arguments), *looking)
     assert not (tmp_path / "new").exists()
 

@@ -112,6 +112,21 @@ def test_every_episode_begins_anew_and_is_the_same_to_the_bit(policy, driver):
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
 
 
+def test_what_was_recorded_is_mixed_as_if_it_were_seen_now(policy, driver):
+    drive(policy, driver, KITCHEN[: LONG + 1])
+    live = driver.routed.weights
+    drive(policy, driver, SHED[:2])
+    driver.take_in(KITCHEN[: LONG + 1])
+    assert np.array_equal(driver.routed.weights, live) and policy.adapter == "mixture"
+
+
+def test_all_places_alike_are_mixed_at_once_whatever_is_seen(policy, places):
+    factors = {name: random_factors(policy.network, name, seed=seed) for seed, name in enumerate(places.names[1:], 1)}
+    alike = MixtureDriver(policy, places, factors, replace(CONFIG, route="uniform", active=1))
+    alike.take_in(SHED[:1])
+    assert np.array_equal(alike.routed.weights, [[0, 0.5, 0.5]] * 3) and policy.adapter == "mixture"
+
+
 def test_words_and_joint_states_do_not_change_what_is_mixed(policy, driver):
     drive(policy, driver, KITCHEN[:4])
     one = driver.routed.weights

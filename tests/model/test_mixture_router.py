@@ -12,8 +12,8 @@ from worldagen.mixture.embedding import FIRST_FRAMES, LEVELS, Embedding
 from worldagen.mixture.graph import GraphEmbedder, grid_neighbours, pass_messages
 from worldagen.mixture.prototypes import BASE
 from worldagen.mixture.refinement import RefinementConfig
-from worldagen.mixture.router import BEGIN, REQUEST, SURPRISE, Router, uniform, without
-from worldagen.mixture.routing import Places, RoutingConfig
+from worldagen.mixture.router import BEGIN, REQUEST, SURPRISE, Router
+from worldagen.mixture.routing import Places, RoutingConfig, route
 from worldagen.mixture.whitening import Whitening
 
 PLAIN = Whitening(tuple(np.zeros(3) for _ in LEVELS), tuple(np.eye(3) for _ in LEVELS))
@@ -94,11 +94,12 @@ def test_the_same_frames_give_the_same_decisions_to_the_bit():
     assert runs[0] == runs[1] and len(set(runs[0])) > 1
 
 
-def test_places_can_be_left_out_and_weighed_alike():
-    rest = without(PLACES, "kitchen")
-    assert rest.names == (BASE, "shed") and np.array_equal(rest.anchors[0], np.eye(3)[[0, 2]])
-    assert np.array_equal(uniform(PLACES).weights, [[0, 0.5, 0.5]] * 3)
-    assert np.array_equal(uniform(without(rest, "shed")).weights, [[1]] * 3)
+def test_places_can_be_weighed_alike_whatever_is_seen():
+    alike = replace(CONFIG, route="uniform")
+    far = replace(PLACES, least=2.0)  # nothing is near, but it does not abstain
+    assert np.array_equal(route(frame(KITCHEN), far, alike).weights, [[0, 0.5, 0.5]] * 3)
+    alone = replace(PLACES, names=(BASE,), anchors=tuple(level[:1] for level in PLACES.anchors))
+    assert np.array_equal(route(frame(KITCHEN), alone, alike).weights, [[1]] * 3)
 
 
 def test_messages_reach_neighbours_and_nobody_else():

@@ -6,6 +6,7 @@ list       what places there are, with the nearest other of each
 merge      two places that are one; the first keeps its name and its adapter
 remove     a place with all its versions
 route      what the router says about each episode of a recording
+start      what an adaptation in the place of a recording begins with: the mixture that the router makes of it, as one adapter
 picture    how alike the places are, as a PNG
 """
 
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("other", help="the place that goes")
         if name == "picture":
             action.add_argument("out", type=Path, help="the PNG to write")
-        if name in ("create", "add", "route"):
+        if name in ("create", "add", "route", "start"):
             _add_looking(action, name)
         if name == "create":
             action.add_argument(
@@ -57,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
             told = f"cosine above which, at all levels, two places are one (default: {LIKENESS})"
             action.add_argument("--likeness", type=float, default=LIKENESS, help=told)
-        if name == "route":
+        if name == "start":
+            action.add_argument("--recipe", default="default", help="of the adaptation: a shipped one, or a YAML file")
+            action.add_argument("--out", type=Path, default=Path("out/starts"), help="where its folder goes")
+        if name in ("route", "start"):
             action.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. route=nearest, active=2")
         if name in ("list", "route"):
             action.add_argument("--json", action="store_true", help="for programs instead of people")
@@ -157,6 +161,24 @@ def route(args: argparse.Namespace) -> int:
     return 0
 
 
+def start(args: argparse.Namespace) -> int:
+    from worldagen.adaptation.recipe import load_adaptation_recipe
+    from worldagen.mixture.places import PlaceBank
+
+    config, recipe = _routing(args.set), load_adaptation_recipe(args.recipe)
+    bank = PlaceBank(args.bank)
+    bank.routable()  # an empty one is refused before minutes are spent
+    with _surveyor(args, args.checkpoint or bank.checkpoint) as surveyor:
+        bank = PlaceBank(args.bank, surveyor.base)
+        from worldagen.mixture.starting import start_by_bank, write_start
+
+        seen = surveyor.seen([_look(surveyor, args, source) for source in args.data]).prototype.mean
+        made = start_by_bank(bank, seen, config, surveyor.network, recipe)
+        folder = write_start(args.out, made, surveyor.network.config, surveyor.base.digest, recipe)
+    print(f"{made.told}\n{folder}: give it to `worldagen adapt --start`")
+    return 0
+
+
 def picture(args: argparse.Namespace) -> int:
     from worldagen.errors import BankError
     from worldagen.mixture.likeness_picture import draw_likeness
@@ -184,6 +206,7 @@ ACTIONS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "merge": (merge, "make one place of two"),
     "remove": (remove, "take a place out"),
     "route": (route, "what the router says about a recording"),
+    "start": (start, "what an adaptation in that place begins with, of the bank's mixture"),
     "picture": (picture, "how alike the places are, as a PNG"),
 }
 

@@ -4,7 +4,7 @@ Nothing of it is on the way from a picture to a chunk but at an episode's first 
 frames are embedded and weights applied in `prepare`, while the chunk before is played, for the decision that comes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -45,7 +45,8 @@ class MixtureDriver:
             told = ", ".join(f"{name} {rank}" for name, rank in ranks.items())
             raise BankError(f"adapters of one bank have one rank; found {told}")
         self._policy, self._factors, self._override = policy, factors, override
-        self._room = min(max(len(factors), 1), ROOM * config.active)
+        at_once = len(factors) if config.route == "uniform" else ROOM * config.active
+        self._room = min(max(len(factors), 1), at_once)
         self.router = Router(places, config, refinement)
         self.routed: Routed | None = None  # of the decision that comes, or has just been made
         self._applied: tuple[tuple[str, tuple[float, ...]], ...] = ()  # what the policy mixes
@@ -57,6 +58,13 @@ class MixtureDriver:
         self.router.begin()
         self.routed, self._fresh = None, True
         self._put({})
+
+    def take_in(self, observations: Sequence[Observation]) -> None:
+        """Another episode, mixed as it is once these have been seen, one for each decision; for measuring on recorded ones."""
+        self.begin()
+        self._fresh = False
+        for observation in observations:
+            self._see(self._embedding(observation) if self.router.looking else None)
 
     def look(self, why: str) -> None:
         """Take in frames again."""

@@ -3,6 +3,7 @@
 Legend: N places, L levels.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -174,6 +175,14 @@ class PlaceBank:
     def checkpoint(self) -> str:
         """How the base was named when the bank was made: a shipped checkpoint, or a folder."""
         return self.told["checkpoint"]
+
+    @property
+    def digest(self) -> str:
+        """Of all that counts: calibration, and each place in its present version. Raises BankError for damage."""
+        whole = hashlib.sha256((self.folder / BANK).read_bytes())
+        for place in self.places():
+            whole.update((place.folder / PLACE).read_bytes())
+        return whole.hexdigest()
 
     @property
     def least(self) -> float:

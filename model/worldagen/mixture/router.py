@@ -4,7 +4,7 @@ Between those it rests: weights never follow the robot's every move. While it lo
 average, which is routed by; after enough frames it rests again. Pure logic, no clock: what it does is a function of the frames.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -79,21 +79,3 @@ class Router:
         if self._held.routing is None or self._held.weights is None:
             return None
         return Routed(self._places.names, self._held.weights, self._held.routing, self.looking, self._why, self._saturated)
-
-
-def uniform(places: Places) -> Routing:
-    """The same weight for every place but the base, whatever is seen; for comparisons."""
-    weights = np.zeros((len(places.anchors), len(places.names)))
-    if len(places.names) > 1:
-        weights[:, 1:] = 1.0 / (len(places.names) - 1)
-    else:
-        weights[:, 0] = 1.0
-    return Routing(places.names, weights, np.zeros_like(weights), False)
-
-
-def without(places: Places, name: str) -> Places:
-    """The places without one of them; for leaving one out. Raises ValueError where it is not there."""
-    kept = [place for place in range(len(places.names)) if place != places.names.index(name)]
-    return replace(
-        places, names=tuple(places.names[place] for place in kept), anchors=tuple(level[kept] for level in places.anchors)
-    )

@@ -16,14 +16,18 @@ from worldagen.mixture.prototypes import BASE, Prototype
 from worldagen.mixture.whitening import Whitening
 
 SCENE = LEVELS.index("scene")
-MODES = ("off", "nearest", "mixture")
+MODES = ("off", "nearest", "mixture", "uniform")
 
 
 @dataclass(frozen=True)
 class RoutingConfig:
     """How weights come from cosines, and how they may change."""
 
-    route: str = setting("off", "off: the base, or the adapter that is loaded; nearest: one place; mixture", choices=MODES)
+    route: str = setting(
+        "off",
+        "off: the base, or the adapter that is loaded; nearest: one place; mixture; uniform: all places alike, for comparisons",
+        choices=MODES,
+    )
     active: int = setting(3, "mixture: places with a weight at each level, the base counted (K)", low=1, high=64)
     temperature: float = setting(0.1, "of the softmax over whitened cosines (tau)", low=1e-3, high=10.0)
     lead: float = setting(0.05, "cosine by which another place must lead at the scene level to take over", low=0.0, high=2.0)
@@ -114,7 +118,8 @@ def route(embedding: Embedding, places: Places, config: RoutingConfig) -> Routin
 
     mixture: at each level the softmax over the K largest cosines divided by the temperature, 0 elsewhere; of equal ones the
     first by name. nearest: everything for the place with the largest mean cosine over the levels. Where the scene's best
-    cosine is below `places.least`, everything for the base. Raises BankError for an embedding of another encoder.
+    cosine is below `places.least`, everything for the base. uniform: every place but the base alike, whatever is seen. Raises
+    BankError for an embedding of another encoder.
     """
     return route_cosines(places.cosines(embedding), places.names, places.least, config)
 
@@ -122,10 +127,12 @@ def route(embedding: Embedding, places: Places, config: RoutingConfig) -> Routin
 def route_cosines(cosines: np.ndarray, names: tuple[str, ...], least: float, config: RoutingConfig) -> Routing:
     """The same from cosines (L, 1 + N)."""
     weights = np.zeros_like(cosines)
-    abstains = bool(cosines[SCENE].max() < least)
+    abstains = bool(cosines[SCENE].max() < least) and config.route != "uniform"
     order = [0, *sorted(range(1, len(names)), key=lambda place: names[place])]  # the base first: of equals, the plainest
-    if abstains or config.route == "off":
+    if abstains or config.route == "off" or len(names) == 1:
         weights[:, 0] = 1.0
+    elif config.route == "uniform":
+        weights[:, 1:] = 1.0 / (len(names) - 1)
     elif config.route == "nearest":
         mean = cosines.mean(axis=0)
         weights[:, max(order, key=lambda place: mean[place])] = 1.0

@@ -12,18 +12,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from worldagen.adaptation.adapter import Weights, lora_targets, name_adapter, save_adapter
+from worldagen.adaptation.adapter import Weights, digest_of, lora_targets, name_adapter, save_adapter, weights_of
 from worldagen.adaptation.gate import Check, Verdict
 from worldagen.adaptation.recipe import AdaptationRecipe, TrainedSection
 from worldagen.adaptation.trained import lora_names
 from worldagen.errors import BankError
-from worldagen.mixture.factors import LevelWeights, LoraFactors, level_of, projection_widths, require_fitting, settle_weights
+from worldagen.mixture.embedding import Embedding
+from worldagen.mixture.factors import (
+    LevelWeights,
+    LoraFactors,
+    level_of,
+    projection_widths,
+    read_factors,
+    require_fitting,
+    settle_weights,
+)
+from worldagen.mixture.routing import RoutingConfig, route
 from worldagen.network.config import NetworkConfig
 from worldagen.provenance import describe_run
+
+if TYPE_CHECKING:
+    from worldagen.mixture.places import PlaceBank
+    from worldagen.network.worldagen import WorldAgen
 
 LEAST_ENERGY = 0.8  # below it the nearest adapter is another one, and zero is the better start
 Pair = tuple[torch.Tensor, torch.Tensor]  # A (r, I), B (O, r)
@@ -52,6 +66,22 @@ class Start:
         of = ", ".join(self.weights) or "no adapter"
         kept = f"rank {self.section.rank} keeps {100 * self.overall:.1f} % of what the mixture of {of} adds"
         return f"{kept}: too little, started from zero" if self.from_zero else kept
+
+
+def start_by_bank(
+    bank: "PlaceBank", seen: Embedding, config: RoutingConfig, network: "WorldAgen", recipe: AdaptationRecipe
+) -> Start:
+    """The start for a place that looks like that: of the mixture that a bank's router makes of it.
+
+    Also where none of the bank's places is near: a start need not be right, it is trained on. Raises BankError or
+    AdaptationError.
+    """
+    base = weights_of(network)
+    digest = digest_of(base)
+    factors = {place.name: read_factors(place.folder, network.config, base, digest) for place in bank.places()}
+    routing = route(seen, replace(bank.routable(), least=-1.0), config)
+    weights = {name: tuple(routing.weights[:, 1 + number].tolist()) for number, name in enumerate(routing.names[1:])}
+    return make_start(factors, weights, recipe.trained, network.config, base, recipe.seed)
 
 
 def make_start(

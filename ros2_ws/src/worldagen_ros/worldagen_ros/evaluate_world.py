@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from worldagen.checkpoint import load_checkpoint
+from worldagen.mixture.driving import MixtureDriver
+from worldagen.mixture.opening import open_driver
 from worldagen.network.config import VIEWS
 from worldagen.picture_errors import ErrorSum, Units, real_pictures, sum_errors
 from worldagen.preprocess import restore_image
+from worldagen.session import load_policy
+from worldagen.types import Observation
 from worldagen.world_error import paint_ahead
 from worldagen_ros.config import DeploymentConfig
 from worldagen_sim.environment import make_environment
@@ -42,9 +44,16 @@ class WorldMeter:
     """One environment and one network."""
 
     def __init__(self, config: DeploymentConfig) -> None:
-        torch.set_num_threads(config.policy.threads)
-        self._config = config
-        self._network, self._conventions = load_checkpoint(Path(config.policy.checkpoint))  # before OpenGL; see DirectPlayer
+        self._config, policy = config, config.policy
+        self._policy = load_policy(Path(policy.checkpoint), policy.threads)  # before OpenGL; see DirectPlayer
+        self._policy.use_plain_backbone()  # which has what is mixed in its weights
+        self._network, self._conventions = self._policy.network, self._policy.conventions
+        self._driver: MixtureDriver | None = None
+        allowed = "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else ""
+        if policy.adapter:
+            self._policy.load_adapter(Path(policy.adapter), allowed)
+        if policy.routing.route != "off":
+            self._driver = open_driver(self._policy, Path(policy.bank), policy.routing, policy.refinement, allowed)
         self._environment = make_environment(config.sim.environment, config.sim.renderer, config.sim.options)
 
     def measure(self, trial: Trial) -> Measured:
@@ -52,6 +61,8 @@ class WorldMeter:
         rows, max_steps = self._network.config.rows, self._config.sim.max_steps
         words = trial.instructions[0]
         units = play_units(self._environment, trial.tasks[0], trial.scene, trial.seed, words, rows, max_steps)
+        if self._driver is not None:
+            self._driver.take_in(observations_of(units))
         painted = paint_ahead(self._network, self._conventions, units, max(SHOWN_HORIZONS))
         note = f"scene {trial.scene}, seed {trial.seed}"
         return Measured(sum_errors(self._conventions, units, painted), self._shown(units, painted, note))
@@ -74,6 +85,13 @@ class WorldMeter:
                 pictures += [painted[horizon - 1][unit, place], real[view][unit + horizon]]
             columns[view] = [restore_image(self._conventions.image, picture) for picture in pictures]
         return Foreseen(units.instruction, note, columns)
+
+
+def observations_of(units: Units) -> list[Observation]:
+    """What a policy that decides once a unit sees of an episode: the frame and state at the beginning of each."""
+    rows = len(units.actions) // len(units)
+    pairs = zip(units.static, units.wrist, units.states[::rows], strict=False)  # the last frame begins no unit
+    return [Observation(number, static, wrist, state) for number, (static, wrist, state) in enumerate(pairs)]
 
 
 def shown_trials(trials: Sequence[Trial]) -> list[Trial]:

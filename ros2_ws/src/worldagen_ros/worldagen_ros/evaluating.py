@@ -19,6 +19,7 @@ from worldagen.checkpoint import WEIGHTS, read_config, read_conventions, read_no
 from worldagen.conventions import find_convention
 from worldagen.errors import UnknownName
 from worldagen.history import HISTORY_MODES
+from worldagen.mixture.places import PlaceBank
 from worldagen.provenance import describe_run, sha256_of
 from worldagen_ros.config import DeploymentConfig, RobotConfig, load_deployment
 from worldagen_ros.deciders import require_drivable
@@ -114,17 +115,20 @@ def open_evaluation(
             "caveat": environment.caveat,
         }
         if adapter is not None:
-            whom["adapter"] = read_manifest(adapter)["id"]
             driven_by = replace(config.policy, adapter=str(adapter.resolve()), allow_rejected_adapter=True)
             config = replace(config, policy=driven_by)
+        if config.policy.adapter:
+            whom["adapter"] = read_manifest(Path(config.policy.adapter))["id"]
+        if config.policy.routing.route != "off":
+            whom["bank"] = PlaceBank(Path(config.policy.bank)).digest
         return Evaluation(out, request, environment, whom), config
     finally:
         environment.close()
 
 
 def configured(checkpoint: Path, request: EvaluationRequest, renderer: str) -> DeploymentConfig:
-    """The deployment that plays a request: the network in lockstep with the simulator."""
-    config = load_deployment(request.deployment)
+    """The deployment that plays a request: the network in lockstep with the simulator. Raises ConfigError."""
+    config = load_deployment(request.deployment, request.overrides)
     policy = replace(config.policy, checkpoint=str(checkpoint.resolve()), history=request.history, threads=1)
     if request.timing == "realtime":
         policy = replace(policy, replan_rows=policy.replan_rows or REALTIME_REPLAN_ROWS)

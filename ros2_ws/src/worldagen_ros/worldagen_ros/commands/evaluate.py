@@ -5,6 +5,8 @@
 OUT gets report.json, report.html and one line for each episode in episodes.jsonl. Run the same command again to go on after an
 interruption. Seeds begin at 500000, far from those of demonstrations. --via ros plays through the nodes in lockstep, slower, to
 the same actions, bit for bit.
+
+--set policy.adapter=FOLDER lets an adapter drive; --set policy.bank=FOLDER --set policy.routing.route=mixture a bank of places.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from typing import Any
 
 from worldagen.checkpoint import find_checkpoint
 from worldagen_ros.evaluating import PAGE, WAYS, evaluate
+from worldagen_ros.overrides import parse_overrides
 from worldagen_ros.stack import stack_environment
 from worldagen_sim.environment import WITH_EXPERTS
 from worldagen_sim.evaluation import PHRASINGS, REPORT, EvaluationRequest
@@ -44,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--renderer", default=DEFAULT.renderer, help="auto, egl, osmesa or raycast (default: auto)")
     parser.add_argument("--via", default=DEFAULT.via, choices=WAYS, help="default: direct, without ROS in between")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="of the deployment, e.g. policy.adapter=FOLDER"
+    )
     _number(parser, "--processes", os.cpu_count() or 1, "that play at the same time")
     parser.add_argument("--domain", type=int, default=None, help="ROS domain of the nodes, with --via ros")
 
@@ -80,6 +86,7 @@ def make_request(args: argparse.Namespace) -> EvaluationRequest:
         renderer=args.renderer,
         history=args.history,
         via=args.via,
+        overrides=parse_overrides(args.set),
     )
 
 
