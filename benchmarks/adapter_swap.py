@@ -2,6 +2,7 @@
 
     . scripts/activate && worldagen explore --direct --scene D --rollouts 16 --out out/swap_bag
     python benchmarks/adapter_swap.py --bag out/swap_bag
+    python benchmarks/adapter_swap.py --bag out/swap_bag --bank out/bank    # swaps between a bank's mixture and the base, too
 
 One stack in real time at 30 Hz, driven by the shipped network without a break, watched from outside. Two conditions are always
 measured in turn, several times, for the machine may be busy with other things; their load is told with every round. Writes
@@ -13,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,7 +29,7 @@ from worldagen.adaptation.recipe import load_adaptation_recipe
 from worldagen.adaptation.request import AdaptationRequest
 from worldagen.checkpoint import find_checkpoint
 from worldagen_msgs.msg import ActionChunk
-from worldagen_msgs.srv import LoadAdapter
+from worldagen_msgs.srv import LoadAdapter, Route
 from worldagen_ros import topics
 from worldagen_ros.client import StackClient
 from worldagen_ros.config import load_deployment
@@ -41,7 +42,7 @@ from adaptation_making import make_adapter
 
 RESULT = Path(__file__).parent / "results" / "adapter_swap.json"
 CHECKPOINT, TASK, SCENE, SEED, ENDLESS = "playtable", "open_drawer", "D", 1, 1_000_000
-PERIOD_S = 1 / 30
+PERIOD_S, PAUSE_S = 1 / 30, 0.3
 ALLOWED_RISE = 0.2  # of the 99th percentile, beside an adaptation
 
 
@@ -57,6 +58,7 @@ class Robot:
         )
         client.create_subscription(ActionChunk, topics.ACTION_CHUNK, self.chunks.append, EVERYTHING)
         self._load: Any = client.create_client(LoadAdapter, topics.LOAD_ADAPTER)
+        self._route: Any = client.create_client(Route, topics.ROUTE)
 
     def begin(self) -> None:
         """Drive until the end."""
@@ -77,9 +79,16 @@ class Robot:
             rclpy.spin_once(self._client, timeout_sec=0.01)
 
     def swap(self, path: str) -> float:
-        """Seconds from the call to its answer."""
+        """An adapter, "" for the base; seconds from the call to its answer."""
+        return self._call(self._load, LoadAdapter.Request(path=path))
+
+    def route(self, mode: str) -> float:
+        """The same of a bank's mixture, "off" for the base."""
+        return self._call(self._route, Route.Request(mode=mode))
+
+    def _call(self, service: Any, request: Any) -> float:
         began_s = time.perf_counter()
-        answer = self._load.call_async(LoadAdapter.Request(path=path))
+        answer = service.call_async(request)
         while not answer.done():
             rclpy.spin_once(self._client, timeout_sec=0.01)
         if not answer.result().success:
@@ -103,20 +112,22 @@ class Robot:
         }
 
 
-def measure_swaps(robot: Robot, adapter: Path, swaps: int, rounds: int, pause_s: float) -> dict[str, Any]:
-    """As many swaps as asked for, in rounds, each followed by an equally long time without."""
+def measure_swaps(
+    robot: Robot, to: Mapping[str, Callable[[], float]], swaps: int, rounds: int, pause_s: float
+) -> dict[str, Any]:
+    """As many swaps as asked for, in rounds, each followed by an equally long time without. to: two, the base last."""
     told: dict[str, list[dict[str, Any]]] = {"swapping": [], "quiet": []}
-    calls: dict[str, list[float]] = {"adapter": [], "base": []}
+    calls: dict[str, list[float]] = {name: [] for name in to}
     for _ in range(rounds):
         robot.forget()
         began_s = time.monotonic()
         for number in range(swaps // rounds):
-            to = "base" if number % 2 else "adapter"
-            calls[to].append(robot.swap("" if to == "base" else str(adapter)))
+            name = list(to)[number % 2]
+            calls[name].append(to[name]())
             robot.drive(pause_s)
         spent_s = time.monotonic() - began_s
         told["swapping"].append({"seconds": round(spent_s, 1), **robot.counted()})
-        robot.swap("")
+        to["base"]()
         robot.forget()
         robot.drive(spent_s)
         told["quiet"].append({"seconds": round(spent_s, 1), **robot.counted()})
@@ -127,7 +138,7 @@ def measure_swaps(robot: Robot, adapter: Path, swaps: int, rounds: int, pause_s:
     }
     return {
         "swaps": sum(len(times) for times in calls.values()),
-        "call_ms": {to: {"median": _ms(median(times)), "max": _ms(max(times))} for to, times in calls.items()},
+        "call_ms": {name: {"median": _ms(median(times)), "max": _ms(max(times))} for name, times in calls.items()},
         "totals": totals,
         "rounds": told,
     }
@@ -191,6 +202,7 @@ def _ms(seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bag", type=Path, required=True, help="folder of an exploration's bag")
+    parser.add_argument("--bank", type=Path, default=None, help="of places, for swaps of a mixture")
     parser.add_argument("--swaps", type=int, default=100, help="in all (default: 100)")
     parser.add_argument("--rounds", type=int, default=4, help="of every pair of conditions (default: 4)")
     parser.add_argument("--seconds", type=float, default=20.0, help="of a round of decisions (default: 20)")
@@ -201,6 +213,8 @@ def main() -> None:
     overrides = {
         "policy.kind": "network", "policy.checkpoint": CHECKPOINT, "sim.renderer": args.renderer, "sim.ends_on_success": "false"
     }  # fmt: skip
+    if args.bank:
+        overrides |= {"policy.bank": str(args.bank.resolve()), "policy.allow_rejected_adapter": "true"}
     os.environ.update(stack_environment(os.environ))
     rclpy.init(args=[])
     began = os.getloadavg()
@@ -209,17 +223,23 @@ def main() -> None:
         client = StackClient()
         robot = Robot(client)
         robot.begin()
-        swapping = measure_swaps(robot, adapter, args.swaps, args.rounds, pause_s=0.3)
+        by_hand = {"adapter": lambda: robot.swap(str(adapter)), "base": lambda: robot.swap("")}
+        swapping = measure_swaps(robot, by_hand, args.swaps, args.rounds, PAUSE_S)
+        by_bank = {"mixture": lambda: robot.route("mixture"), "base": lambda: robot.route("off")}
+        routing = measure_swaps(robot, by_bank, args.swaps, args.rounds, PAUSE_S) if args.bank else {}
         beside = measure_beside(robot, args.bag, args.rounds, args.seconds)
         client.destroy_node()
     rclpy.try_shutdown()
     busy = began[0] > 1.0
-    print(f"swaps: {swapping['call_ms']}, {swapping['totals']}\nbeside: p99 {beside['p99_rise']:+.1%}, met: {beside['met']}")
+    for kind, told in (("swaps", swapping), ("mixture", routing)):
+        if told:
+            print(f"{kind}: {told['call_ms']}, {told['totals']}")
+    print(f"beside: p99 {beside['p99_rise']:+.1%}, met: {beside['met']}")
     write_result(args.out, {
         "renderer": args.renderer, "adapter": f"LoRA of rank {rank}", "load_average_before": [round(load, 2) for load in began],
         "other_programs_ran_meanwhile": busy,
         "conclusive": not busy,  # else times tell of the others as much as of us; only the two conditions can be compared
-        "swaps": swapping, "beside_an_adaptation": beside,
+        "swaps": swapping, "swaps_of_a_mixture": routing, "beside_an_adaptation": beside,
     })  # fmt: skip
 
 

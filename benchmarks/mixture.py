@@ -1,4 +1,4 @@
-"""What a mixture of adapters costs: time of a decision with one and with three adapters, memory, and time to change it.
+"""What a mixture of adapters costs: time of a decision with one and with three adapters, of routing, memory, time to change it.
 
     python benchmarks/mixture.py --preset playtable --threads 1
     python benchmarks/mixture.py --preset calvin --threads 1 --decisions 20
@@ -22,18 +22,22 @@ import torch
 from decision import random_observations, summarise
 from record import write_result
 
-from worldagen.mixture.embedding import LEVELS
+from worldagen.mixture.embedding import LEVELS, embed
+from worldagen.mixture.prototypes import prototype_of
+from worldagen.mixture.routing import RoutingConfig, route, whiten_places
 from worldagen.mixture.stacked import Room, StackedMixture
+from worldagen.mixture.whitening import fit_whitening
 from worldagen.network.config import PRESETS
 from worldagen.session import NetworkPolicy, make_policy
 
 # What makes random adapters belongs to the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "model"))
-from mixture_making import random_factors
+from mixed_factors import random_factors
 
 RESULTS = Path(__file__).resolve().parent / "results"
 INSTRUCTION = "push the blue block to the left"
 COUNTS = (0, 1, 3)  # adapters in a mixture; 0 is the base
+PLACES = 8  # that the router chooses among
 PARTS = ("act", "prepare", "predict")
 Times = list[tuple[float, float]]  # seconds by the wall, and of this process on any processor
 
@@ -71,6 +75,7 @@ def main() -> None:
         "against_the_base": {_name(count): compare(seconds[0], seconds[count]) for count in COUNTS[1:]},
         "memory": measure_memory(first, factors["place 0"].values, args.rank),
         "change_milliseconds": time_changes(policies[COUNTS[-1]], factors, args.changes),
+        "routing_milliseconds": time_routing(first),
     }  # fmt: skip
     show(result)
     write_result(args.out or RESULTS / f"mixture_{args.preset}.json", result)
@@ -150,6 +155,27 @@ def time_changes(policy: NetworkPolicy, factors: dict[str, Any], changes: int) -
         times["to three others"].append(_timed(lambda others=others: policy.use_mixture(others, _weights(others, 0.3))))
         times["back to the base"].append(_timed(policy.drop_mixture))
     return {kind: told(many) for kind, many in times.items()}
+
+
+def time_routing(policy: NetworkPolicy) -> dict[str, Any]:
+    """Of one decision while the router looks, all of it while a chunk plays: a frame's embedding, and routing by it.
+
+    Among random places, with the widths of this encoder; the time depends on nothing else.
+    """
+    observations = random_observations(4 * PLACES)
+    frames = [embed(policy.encode_all(observation))[0] for observation in observations]
+    whitening = fit_whitening(frames, [number % PLACES for number in range(len(frames))])
+    prototypes = [(f"place {number}", prototype_of(frames[number::PLACES])) for number in range(PLACES)]
+    places = whiten_places(prototype_of(frames), prototypes, whitening, -1.0)
+    config = RoutingConfig(route="mixture")
+    works: dict[str, Callable[[Any, Any], Any]] = {
+        "embedding of a frame": lambda observation, _: embed(policy.encode_all(observation)),
+        "route": lambda _, frame: route(frame, places, config),
+    }
+    pairs = list(zip(observations, frames, strict=True)) * 5
+    return {"places": PLACES} | {
+        name: told([_timed(lambda work=work, pair=pair: work(*pair)) for pair in pairs]) for name, work in works.items()
+    }
 
 
 def show(result: dict[str, Any]) -> None:
