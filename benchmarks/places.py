@@ -41,7 +41,7 @@ HELD_OUT = {  # scene -> where it is
     "A+camera:1+light:1": "beyond a-camera and a-light, which it has both of",
     "D": "beyond all",
 }
-FEW, MANY = 6, 30  # rollouts of one exploration, and of five
+FEW, MANY = 8, 40  # rollouts of one exploration, and of five
 ROUTED = {  # arm -> values of the router
     "nearest": {"route": "nearest"},
     "uniform": {"route": "uniform"},
@@ -67,12 +67,13 @@ class Bench:
         self.checkpoint = find_checkpoint(args.checkpoint)
 
     def once(self, made: Path, *words: object) -> Path:
-        """Run a command of ours unless it has ended already: what it says is in a file beside what it makes."""
-        said = made.with_name(f"{made.name}.txt")
+        """Run a command of ours unless it has ended already, which is told by what it said."""
+        said = self.said(made)
         if not said.exists():
-            made.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (made.parent, said.parent):
+                folder.mkdir(parents=True, exist_ok=True)
             print("worldagen", *words, flush=True)
-            aside = said.with_suffix(".part")
+            aside = said.with_suffix(".part")  # names of scenes have dots, but before the last one
             with open(aside, "w", encoding="utf-8") as out, open(said.with_suffix(".log"), "w", encoding="utf-8") as log:
                 done = subprocess.run(["worldagen", *map(str, words)], stdout=out, stderr=log, check=False)
             if done.returncode:
@@ -80,10 +81,14 @@ class Bench:
             aside.rename(said)
         return made
 
+    def said(self, made: Path) -> Path:
+        """Where the words of a command go that makes something below the root."""
+        return self.root / "said" / f"{_plain(str(made.relative_to(self.root)))}.txt"
+
     def explored(self, scene: str, rollouts: int) -> Path:
         """The bag of an exploration."""
         bag = self.root / "explorations" / f"{_plain(scene)}_{rollouts}"
-        if not bag.with_name(f"{bag.name}.txt").exists():
+        if not self.said(bag).exists():
             shutil.rmtree(bag, ignore_errors=True)  # of a run that was stopped
         return self.once(
             bag, "explore", "--env", "playtable", "--scene", scene, "--checkpoint", self.checkpoint, "--rollouts", rollouts,
@@ -134,7 +139,7 @@ class Bench:
             self.root / "routed" / _plain(scene), "bank", "route", self.root / "bank", "--data", f"bag:{bag}", "--cache",
             self.root / "frames", "--json",
         )  # fmt: skip
-        return json.loads(out.with_name(f"{out.name}.txt").read_text("utf-8"))["episodes"]
+        return json.loads(self.said(out).read_text("utf-8"))["episodes"]
 
     def played(self, scene: str, arm: str, overrides: Mapping[str, str]) -> tuple[list[Any], list[Any]]:
         """Episodes that ended and expert episodes that were measured, of an arm in a place."""

@@ -215,6 +215,7 @@ def _origin_part(report: Mapping[str, Any]) -> str:
         "seeds": seeds,
         "simulator": f"{request['environment']} {report['version']}{', ' + request['options'] if request['options'] else ''}",
         "played": f"{request['via']}, {request['timing']}, history {request['history']}, pictures by {report['renderer']}",
+        "changed": ", ".join(f"{key} = {value}" for key, value in request.get("overrides", {}).items()),
         "control steps": f"{speed['control_steps']}, {rate}",
         "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}",
         "packages": ", ".join(f"{name} {version}" for name, version in machine["packages"].items()),

@@ -19,7 +19,7 @@ from worldagen.mixture.whitening import Whitening
 from worldagen.session import NetworkPolicy, make_policy
 from worldagen_ros.evaluate_direct import DirectEvaluator
 from worldagen_ros.evaluate_world import observations_of
-from worldagen_ros.evaluating import open_evaluation
+from worldagen_ros.evaluating import PAGE, evaluate, open_evaluation
 from worldagen_sim.environment import make_environment
 from worldagen_sim.evaluation import EvaluationRequest
 from worldagen_sim.expert_episodes import play_units
@@ -78,6 +78,14 @@ def test_an_adapter_and_the_bank_that_finds_it_drive_and_foresee_alike_and_not_l
     chunks, errors = ({name: each[place] for name, each in told.items()} for place in (0, 1))
     assert np.allclose(errors["adapter"], errors["bank"], rtol=1e-4) and not np.allclose(errors["base"], errors["bank"])
     assert chunks["base"] != chunks["bank"]  # of the adapter they differ by rounding
+
+
+def test_the_page_shows_the_bank_and_what_was_changed(made, tmp_path):
+    routed = {"policy.bank": str(made.bank), "policy.routing.route": "nearest"}
+    asked = replace(ASKED, expert_episodes=0, max_steps=5, overrides=routed)
+    evaluate(made.checkpoint, asked, tmp_path / "out", processes=1, show=False)
+    page = (tmp_path / "out" / PAGE).read_text("utf-8")
+    assert "likeness of the places" in page and "policy.routing.route = nearest" in page
 
 
 def test_the_books_tell_what_drives(made, tmp_path):

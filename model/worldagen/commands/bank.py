@@ -181,16 +181,10 @@ def start(args: argparse.Namespace) -> int:
 
 def picture(args: argparse.Namespace) -> int:
     from worldagen.errors import BankError
-    from worldagen.mixture.likeness_picture import draw_likeness
+    from worldagen.mixture.likeness_picture import draw_bank
     from worldagen.mixture.places import PlaceBank
-    from worldagen.mixture.prototypes import BASE
 
-    bank = PlaceBank(args.bank)
-    places = bank.places()
-    if not places:
-        raise BankError(f"{args.bank} has no place yet; add one (worldagen bank add)")
-    names = [BASE, *(place.name for place in places)]
-    page = draw_likeness(bank.likeness(places), names, args.likeness, f"The places of {args.bank.name}")
+    page = draw_bank(PlaceBank(args.bank), args.likeness)
     try:
         page.save(args.out, "PNG")
     except OSError as error:

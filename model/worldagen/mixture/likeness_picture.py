@@ -9,7 +9,10 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from worldagen.errors import BankError
 from worldagen.mixture.embedding import LEVELS
+from worldagen.mixture.places import LIKENESS, PlaceBank
+from worldagen.mixture.prototypes import BASE
 
 MARGIN, GAP, TITLE, HEADING = 26, 40, 64, 34  # pixels
 LARGEST, SMALLEST = 64, 18  # side of a cell
@@ -19,6 +22,15 @@ SHOWN = 22  # letters of a name
 SUBTITLE = "whitened cosines of prototypes; base: the most similar of the places it was trained in"
 BACKGROUND, INK, FAINT = (255, 255, 255), (29, 36, 51), (107, 116, 137)
 APART, NEUTRAL, ALIKE, SAME = (178, 84, 60), (246, 246, 246), (36, 86, 198), (24, 120, 72)
+
+
+def draw_bank(bank: PlaceBank, likeness: float = LIKENESS) -> Image.Image:
+    """The places of a bank, the base before them. Raises BankError for a bank without any."""
+    places = bank.places()
+    if not places:
+        raise BankError(f"{bank.folder} has no place yet; add one (worldagen bank add)")
+    names = [BASE, *(place.name for place in places)]
+    return draw_likeness(bank.likeness(places), names, likeness, f"The places of {bank.folder.name}")
 
 
 def draw_likeness(cosines: np.ndarray, names: Sequence[str], likeness: float, title: str) -> Image.Image:

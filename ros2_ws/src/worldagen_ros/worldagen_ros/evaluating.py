@@ -6,8 +6,10 @@ report["tasks"]["training"]["all"]["rate"]
 """
 
 import os
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +21,7 @@ from worldagen.checkpoint import WEIGHTS, read_config, read_conventions, read_no
 from worldagen.conventions import find_convention
 from worldagen.errors import UnknownName
 from worldagen.history import HISTORY_MODES
+from worldagen.mixture.likeness_picture import draw_bank
 from worldagen.mixture.places import PlaceBank
 from worldagen.provenance import describe_run, sha256_of
 from worldagen_ros.config import DeploymentConfig, RobotConfig, load_deployment
@@ -83,7 +86,10 @@ def evaluate(
     command: str = "evaluate",
     show: bool = True,
 ) -> dict[str, Any]:
-    """As evaluate_tasks, then the world model's errors, a contact sheet of what it expected, and report.html."""
+    """As evaluate_tasks, then the world model's errors, a contact sheet of what it expected, and report.html.
+
+    Where a bank of places drives, the page shows how alike its places are.
+    """
     evaluation, config = open_evaluation(checkpoint, request, out)
     network = read_config(checkpoint)
     with open_workers(processes or os.cpu_count() or 1, DirectEvaluator, config) as workers:
@@ -92,8 +98,20 @@ def evaluate(
             measure_missing(evaluation, config, workers, show, network.rows)
     report = write_report(evaluation, checkpoint, command, world_model=evaluation.world_errors())
     sheet = out / SHEET
-    (out / PAGE).write_text(draw_page(report, sheet.read_bytes() if sheet.exists() else None), encoding="utf-8")
+    below = bank_part(Path(config.policy.bank)) if "bank" in evaluation.whom else ""
+    page = draw_page(report, sheet.read_bytes() if sheet.exists() else None, below=below)
+    (out / PAGE).write_text(page, encoding="utf-8")
     return report
+
+
+def bank_part(folder: Path) -> str:
+    """How alike the places of a bank are, as a part of a page. Raises BankError."""
+    picture = BytesIO()
+    draw_bank(PlaceBank(folder)).save(picture, "PNG")
+    return (
+        "<h2>Bank of places</h2><p class='faint'>The places that the policy is routed by, as the frozen encoder sees them.</p>"
+        f'<img alt="likeness of the places" src="data:image/png;base64,{b64encode(picture.getvalue()).decode()}">'
+    )
 
 
 def open_evaluation(
