@@ -17,7 +17,7 @@ from worldagen.mixture.embedding import FIRST_FRAMES, average
 from worldagen.mixture.places import SeenPlace
 from worldagen.mixture.prototypes import prototype_of
 from worldagen.mixture.routing import RoutingConfig, whiten_places
-from worldagen.mixture.surveying import Surveyor, calibrate, embed_pictures, route_episodes, routing_values
+from worldagen.mixture.surveying import Surveyor, calibrate, embed_by_graph, embed_pictures, route_episodes, routing_values
 from worldagen.policy_conventions import find_preset_conventions
 
 CONVENTIONS = find_preset_conventions("playtable")
@@ -60,6 +60,15 @@ def test_of_an_episode_the_first_frames_are_looked_at_and_others_from_all_of_it(
     first = recording.episodes[0]
     for ours, theirs in zip(first.beginning.levels, average(first.first).levels, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_another_embedder_looks_at_the_same_frames(world):
+    source, network = f"bag:{world.root / 'place0'}", world.surveyor.network
+    cache = surveying.open_cache(world.root / "cache", [source], surveying.picture_sizes(network.config), CONVENTIONS.image)
+    again = surveying.look(source, cache, network, CONVENTIONS, 60, embedder=embed_by_graph)
+    pooled = world.looked[0]
+    assert again.digest == pooled.digest and len(again.frames) == len(pooled.frames)
+    assert again.frames[0].widths == (network.config.vision.width,) * 3 != pooled.frames[0].widths
 
 
 def test_at_most_so_many_episodes_are_looked_at_evenly(world):

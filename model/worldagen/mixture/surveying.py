@@ -22,6 +22,7 @@ from worldagen.data.cache import FrameCache, open_cache, picture_sizes
 from worldagen.engines.encoder import TorchEngine
 from worldagen.errors import BankError
 from worldagen.mixture.embedding import FIRST_FRAMES, LEVELS, Embedding, RunningEmbedding, chunks, embed
+from worldagen.mixture.graph import GraphEmbedder
 from worldagen.mixture.places import Calibration, SeenPlace, base_of
 from worldagen.mixture.prototypes import prototype_of
 from worldagen.mixture.routing import SCENE, Places, Routing, RoutingConfig, route
@@ -35,6 +36,7 @@ FRAMES_AT_ONCE = 16
 MORE_FRAMES = 16  # of an episode, besides the first ones
 QUANTILE = 0.01  # of what is within a place, below which nothing is taken for it
 Tick = Callable[[int, int], None]  # done, of all; may raise to stop
+Embedder = Callable[[WorldAgen, PolicyConventions, np.ndarray, np.ndarray], list[Embedding]]  # as embed_pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +119,10 @@ def look(
     conventions: PolicyConventions,
     most_episodes: int,
     tick: Tick = lambda done, of: None,
+    embedder: Embedder | None = None,
 ) -> Recording:
-    """At the frames of an open cache. tick: called as they are encoded."""
+    """At the frames of an open cache. tick: called as they are encoded. embedder: None for that of banks."""
+    embedder = embedder or embed_pictures
     by_name = {episode.name: episode for episode in cache.episodes}
     chosen = [by_name[name] for name in spread(list(by_name), most_episodes)]
     places = []  # of each episode: its first frames, and others
@@ -134,7 +138,7 @@ def look(
     for part in chunks(len(instants), FRAMES_AT_ONCE):
         pictures = {view: np.asarray(shown[instants[part]]) for view, shown in kept.items()}  # (B, S, S, 3)
         digest.update(np.ascontiguousarray(pictures["static"]).tobytes())
-        frames += embed_pictures(network, conventions, *(pictures[view] for view in VIEWS))
+        frames += embedder(network, conventions, *(pictures[view] for view in VIEWS))
         tick(len(frames), len(instants))
     episodes, taken = [], 0
     for episode, (first, more) in zip(chosen, places, strict=True):
@@ -152,6 +156,15 @@ def embed_pictures(
     like = network.position
     views = [normalise(shown, conventions.image).to(like.device, like.dtype) for shown in (static, wrist)]
     return embed(TorchEngine(network).encode_all(*views))
+
+
+@torch.no_grad()
+def embed_by_graph(
+    network: WorldAgen, conventions: PolicyConventions, static: np.ndarray, wrist: np.ndarray
+) -> list[Embedding]:
+    """The same by messages among patches; see graph.py."""
+    like = network.position
+    return GraphEmbedder(network).embed(normalise(static, conventions.image).to(like.device, like.dtype))
 
 
 def calibrate(
