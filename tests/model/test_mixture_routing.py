@@ -97,7 +97,7 @@ def test_where_nothing_is_near_the_base_is_left_alone():
 
 
 def test_off_is_the_base_whatever_is_seen():
-    routing = route(seen(1, 0, 0, 0), places_of((0, 1, 0, 0), (1, 0, 0, 0)), RoutingConfig())
+    routing = route(seen(1, 0, 0, 0), places_of((0, 1, 0, 0), (1, 0, 0, 0)), RoutingConfig(route="off"))
     assert np.array_equal(routing.weights, [[1, 0]] * 3)
 
 

@@ -21,6 +21,7 @@ from worldagen.errors import BankError
 from worldagen.mixture.embedding import Embedding, embed
 from worldagen.mixture.places import Calibration, PlaceBank, SeenPlace, base_of
 from worldagen.mixture.prototypes import Prototype, prototype_of
+from worldagen.mixture.routing import MODES
 from worldagen.mixture.whitening import Whitening
 from worldagen.session import NetworkPolicy
 from worldagen_msgs.msg import ActionChunk, Routing, Surprise
@@ -202,6 +203,22 @@ def test_a_policy_that_is_to_route_needs_a_bank(start_ros, made):
     with pytest.raises(BankError, match=r"there is no bank of places to route by; set policy\.bank"):
         parameters = ("policy.kind:=network", f"policy.checkpoint:={made.checkpoint}", "policy.routing.route:=mixture")
         Scene(start_ros, PolicyNode, SERVICES, *PATIENT, *parameters)
+
+
+def test_every_mode_has_its_number():
+    assert [getattr(Routing, mode.upper()) for mode in MODES] == list(range(len(MODES)))
+
+
+def test_an_adapter_that_was_named_drives_until_routing_is_asked_for(start_ros, made):
+    parameters = ("policy.kind:=network", f"policy.checkpoint:={made.checkpoint}", f"policy.bank:={made.bank}")
+    more = (f"policy.adapter:={made.adapter}", "policy.routing.route:=nearest")
+    scene = Scene(start_ros, PolicyNode, SERVICES, *PATIENT, *parameters, *more)
+    scene.follow()
+    assert scene.node.loop.decider.list_adapters()[1] == made.adapter.name and not scene.told
+    assert scene.ask("route").success
+    scene.wait_for_more(2)
+    scene.graph.wait(lambda: scene.told, "the routing")
+    assert scene.told[0].mode == Routing.NEAREST
 
 
 def test_an_expert_routes_by_nothing(start_ros, made):

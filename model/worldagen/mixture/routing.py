@@ -16,7 +16,7 @@ from worldagen.mixture.prototypes import BASE, Prototype
 from worldagen.mixture.whitening import Whitening
 
 SCENE = LEVELS.index("scene")
-MODES = ("off", "nearest", "mixture", "uniform")
+MODES = ("off", "nearest", "mixture", "uniform")  # in the order of their numbers in Routing.msg
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class RoutingConfig:
     """How weights come from cosines, and how they may change."""
 
     route: str = setting(
-        "off",
-        "off: the base, or the adapter that is loaded; nearest: one place; mixture; uniform: all places alike, for comparisons",
+        "nearest",
+        "nearest: one place; mixture; uniform: all places alike, for comparisons; off: the base, or the adapter that is loaded",
         choices=MODES,
     )
     active: int = setting(3, "mixture: places with a weight at each level, the base counted (K)", low=1, high=64)

@@ -100,6 +100,11 @@ class PolicyConfig:
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
     instruction: str = setting("", "start at once with these words; leave empty on a robot")
 
+    @property
+    def routes(self) -> bool:
+        """Whether it is routed from the beginning: by its bank, unless an adapter is named that is to drive first."""
+        return self.routing.route != "off" and bool(self.bank) and not self.adapter
+
 
 @dataclass(frozen=True)
 class CommandConfig:

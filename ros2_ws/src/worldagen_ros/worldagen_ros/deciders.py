@@ -24,7 +24,7 @@ from worldagen.robot_state import RobotState
 from worldagen.types import ActionChunk, Observation
 from worldagen_ros.config import PolicyConfig, RobotConfig
 from worldagen_ros.robots import kinematics_of
-from worldagen_ros.topics import CAMERA_TOPICS
+from worldagen_ros.topics import CAMERA_TOPICS, ROUTE
 
 if TYPE_CHECKING:
     from worldagen.adaptation.shadowing import Shadow
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from worldagen.network.config import NetworkConfig
     from worldagen.policy_conventions import PolicyConventions
     from worldagen.session import NetworkPolicy
+
+NEEDS_BANK = ("mixture", "uniform")  # nobody asks for these but for a bank
 
 
 class NetworkDecider:
@@ -260,8 +262,10 @@ def make_network(
     if policy.adapter:
         session.load_adapter(Path(policy.adapter), "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else "")
     decider = NetworkDecider(session, kinematics_of(robot), source, str(choice), policy)
-    if policy.routing.route != "off":
+    if policy.routes or (policy.routing.route in NEEDS_BANK and not policy.bank):  # which is refused in words
         say(f"routing: {decider.route('')}")
+    elif policy.bank and policy.adapter:
+        say(f"routing: waits while the adapter drives; the service {ROUTE} begins it")
     return decider
 
 

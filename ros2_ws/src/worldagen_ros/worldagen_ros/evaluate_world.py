@@ -52,7 +52,7 @@ class WorldMeter:
         allowed = "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else ""
         if policy.adapter:
             self._policy.load_adapter(Path(policy.adapter), allowed)
-        if policy.routing.route != "off":
+        if policy.routes:
             self._driver = open_driver(self._policy, Path(policy.bank), policy.routing, policy.refinement, allowed)
         self._environment = make_environment(config.sim.environment, config.sim.renderer, config.sim.options)
 

@@ -137,7 +137,7 @@ def open_evaluation(
             config = replace(config, policy=driven_by)
         if config.policy.adapter:
             whom["adapter"] = read_manifest(Path(config.policy.adapter))["id"]
-        if config.policy.routing.route != "off":
+        if config.policy.routes:
             whom["bank"] = PlaceBank(Path(config.policy.bank)).digest
         return Evaluation(out, request, environment, whom), config
     finally:

@@ -20,7 +20,7 @@ from worldagen.decoding import stamp_to_ns as stamp_to_ns
 from worldagen.errors import BadCommand, BadObservation
 from worldagen.latency import Trace
 from worldagen.mixture.embedding import LEVELS
-from worldagen.mixture.routing import entropy_of
+from worldagen.mixture.routing import MODES, entropy_of
 from worldagen.poses import Pose
 from worldagen.surprise import Reading
 from worldagen.types import ActionChunk
@@ -164,7 +164,7 @@ def encode_routing(told: RoutedAt, frame_id: str) -> Routing:
     now = told.routed
     return Routing(
         header=header(told.stamp_ns, frame_id),
-        mode={"off": Routing.OFF, "nearest": Routing.NEAREST, "mixture": Routing.MIXTURE}[told.mode],
+        mode=MODES.index(told.mode),
         places=list(now.names),
         levels=list(LEVELS),
         weights=now.weights.ravel().tolist(),
