@@ -98,6 +98,7 @@ class Leg:
 
     decisions: chunks that were asked for; chunks: digest of all their rows, so that two runs can be compared to the last bit.
     detail: what went wrong in the simulator, "" for nothing. thinking_s: median time of a decision, wall seconds.
+    routed: where a bank drives, pairs of a decision and the places' weights (scene level) from it on, whenever they changed.
     """
 
     success: bool
@@ -106,6 +107,7 @@ class Leg:
     chunks: str
     detail: str = ""
     thinking_s: float = field(default=0.0, compare=False)  # two runs are the same whatever they took
+    routed: Sequence[Sequence[Any]] = field(default=(), compare=False)  # the chunks tell of it, too
 
 
 @dataclass(frozen=True)
@@ -276,6 +278,15 @@ class Evaluation:
                 one = Tried(trial.tasks[0], trial.scene, leg.success, leg.steps)
                 tried.setdefault(trial.phrasings, []).append(one)
         return {phrasings: score_tasks(some, self.tasks, self.request.scenes) for phrasings, some in tried.items()}
+
+    def routes(self) -> dict[str, list[list[Sequence[Any]]]]:
+        """How the episodes of each scene were routed, with the count of their decisions behind; empty without a bank."""
+        routes: dict[str, list[list[Sequence[Any]]]] = {}
+        for trial, result in self.ended:
+            for leg in result.legs:
+                if leg.routed:
+                    routes.setdefault(trial.scene, []).append([*leg.routed, (leg.decisions, {})])
+        return routes
 
     def _chain_scores(self, ended: list[tuple[Trial, Result]]) -> dict[str, Any]:
         rows = [(trial.scene, result.in_a_row) for trial, result in ended if trial.kind == CHAIN]

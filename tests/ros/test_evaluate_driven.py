@@ -86,6 +86,7 @@ def test_the_page_shows_the_bank_and_what_was_changed(made, tmp_path):
     evaluate(made.checkpoint, asked, tmp_path / "out", processes=1, show=False)
     page = (tmp_path / "out" / PAGE).read_text("utf-8")
     assert "likeness of the places" in page and "policy.routing.route = nearest" in page
+    assert "Which places drove" in page and "decision 1: here 1.00" in page
 
 
 def test_the_books_tell_what_drives(made, tmp_path):

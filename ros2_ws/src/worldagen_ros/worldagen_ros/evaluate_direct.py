@@ -3,10 +3,12 @@
 import hashlib
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from worldagen.deciding import Decider, Routable
 from worldagen_ros import topics
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.deciders import DECIDERS
@@ -46,9 +48,9 @@ class DirectPlayer:
     def __init__(self, config: DeploymentConfig, film: Film | None = None) -> None:
         self._config, self._film = config, film or Film(None, 0)
         # The network first: torch's compiler crashes when it is loaded after an OpenGL driver with an LLVM of its own.
-        decider = DECIDERS[config.policy.kind](config.policy, config.robot, config.engine)
+        self._decider = DECIDERS[config.policy.kind](config.policy, config.robot, config.engine)
         self._episodes = Episodes(make_environment(config.sim.environment, config.sim.renderer, config.sim.options))
-        self._stack = DirectStack(config, self._episodes, decider)
+        self._stack = DirectStack(config, self._episodes, self._decider)
 
     def play(self, trial: Trial) -> Result:
         """Play a trial to its end; once more if the simulator failed, which a reset starts anew. Raises WorldAgenError."""
@@ -76,15 +78,29 @@ class DirectPlayer:
 
     def _leg(self) -> Leg:
         chunks: list[Any] = []
+        routed: list[tuple[int, dict[str, float]]] = []
 
         def hear(topic: str, msg: Any, stamp_ns: int) -> None:
             self._film.hear(topic, msg)
             if topic == topics.ACTION_CHUNK:
                 chunks.append(msg)
+                weights = weights_of(self._decider)
+                if weights and (not routed or weights != routed[-1][1]):
+                    routed.append((len(chunks) - 1, weights))
 
         self._stack.play(BEGIN_NS, hear)
         episodes = self._episodes
-        return make_leg(episodes.status is Status.SUCCEEDED, episodes.steps, chunks, self._config, episodes.detail)
+        leg = make_leg(episodes.status is Status.SUCCEEDED, episodes.steps, chunks, self._config, episodes.detail)
+        return replace(leg, routed=tuple(routed))
+
+
+def weights_of(decider: Decider) -> dict[str, float]:
+    """Of the places that have any, at the scene level, in the newest decision; empty without a bank."""
+    told = decider.routed if isinstance(decider, Routable) else None
+    if told is None:
+        return {}
+    pairs = zip(told.routed.names, told.routed.weights[-1].tolist(), strict=True)
+    return {name: round(share, 4) for name, share in pairs if share}
 
 
 def make_leg(success: bool, steps: int, chunks: Iterable[Any], config: DeploymentConfig, detail: str) -> Leg:

@@ -38,6 +38,7 @@ from worldagen_sim.evaluation import CHAIN, REPORT, TASK, Evaluation, Evaluation
 from worldagen_sim.evaluation_page import draw_page
 from worldagen_sim.playtable.rendering import choose_renderer, make_ray_caster
 from worldagen_sim.prediction_sheet import Foreseen
+from worldagen_sim.routing_chart import draw_routing
 from worldagen_sim.scores import wilson_interval
 
 REALTIME_REPLAN_ROWS = 3  # decide before the last chunk is played out, so that the arm does not stop between chunks
@@ -88,7 +89,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """As evaluate_tasks, then the world model's errors, a contact sheet of what it expected, and report.html.
 
-    Where a bank of places drives, the page shows how alike its places are.
+    Where a bank of places drives, the page shows how alike its places are, and which of them drove when.
     """
     evaluation, config = open_evaluation(checkpoint, request, out)
     network = read_config(checkpoint)
@@ -98,7 +99,7 @@ def evaluate(
             measure_missing(evaluation, config, workers, show, network.rows)
     report = write_report(evaluation, checkpoint, command, world_model=evaluation.world_errors())
     sheet = out / SHEET
-    below = bank_part(Path(config.policy.bank)) if "bank" in evaluation.whom else ""
+    below = bank_part(Path(config.policy.bank)) + draw_routing(evaluation.routes()) if "bank" in evaluation.whom else ""
     page = draw_page(report, sheet.read_bytes() if sheet.exists() else None, below=below)
     (out / PAGE).write_text(page, encoding="utf-8")
     return report
