@@ -153,6 +153,7 @@ def test_asked_for_it_routes_otherwise_and_ends(start_ros, made):
     assert answer.success and answer.message == "nearest of base, kitchen, shed"
     scene.graph.wait(lambda: scene.told, "the routing")
     assert scene.told[-1].mode == Routing.NEAREST and weights_of(scene.told[-1]) == {"base": 0, "kitchen": 1, "shed": 0}
+    assert scene.told[-1].why == "request"
     answer = scene.ask("route", mode="everything")
     assert not answer.success and "expected one of: off, nearest, mixture" in answer.message
     answer = scene.ask("route", mode="off")

@@ -19,6 +19,7 @@ from worldagen.disturbance import Disturbance
 from worldagen.engines.config import EngineConfig
 from worldagen.errors import AdaptationError, BankError, CheckpointError, ConfigError, UnknownName
 from worldagen.kinematics import ForwardKinematics
+from worldagen.mixture.router import REQUEST
 from worldagen.mixture.routing import MODES
 from worldagen.robot_state import RobotState
 from worldagen.types import ActionChunk, Observation
@@ -113,6 +114,7 @@ class NetworkDecider:
         self._end_routing()
         self._driver, self._mode = driver, wanted
         driver.begin()
+        driver.look(REQUEST)
         return f"{wanted} of {', '.join(driver.router.places.names)}"
 
     def look_again(self, why: str) -> None:
