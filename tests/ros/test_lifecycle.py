@@ -175,6 +175,7 @@ class Witness(StackClient):
     def __init__(self) -> None:
         super().__init__()
         self.changes: dict[str, list[tuple[int, str]]] = {"inactive": [], "unconfigured": []}
+        self.born_ns = time.time_ns()
         self.logged: dict[str, int] = {}  # node -> when it first said what an activated node says, ns
         self.stack = StackStatus()
         self.twists: list[TwistStamped] = []
@@ -193,8 +194,9 @@ class Witness(StackClient):
             self.changes[msg.goal_state.label].append((sent_ns, name))
 
     def on_log(self, msg: Log) -> None:
-        if msg.msg.startswith(("ready: ", "episode 1: ")):
-            self.logged.setdefault(msg.name, msg.stamp.sec * 1_000_000_000 + msg.stamp.nanosec)
+        at_ns = msg.stamp.sec * 1_000_000_000 + msg.stamp.nanosec
+        if at_ns > self.born_ns and msg.msg.startswith(("ready: ", "episode 1: ")):  # an older one is of a test before
+            self.logged.setdefault(msg.name, at_ns)
 
     def came_up(self) -> list[str]:
         """Nodes in the order in which they were activated, by their logs.
