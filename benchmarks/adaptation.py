@@ -9,11 +9,11 @@ the exploration once a seed. Stop it at any time, and run it again to go on. Abl
 import argparse
 import json
 import os
-import shlex
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
+
+from record import command_line
 
 from worldagen.provenance import describe_run
 from worldagen_ros.adapting import REPORT, StoryRequest, claim, tell_story
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=None, help="file (default: benchmarks/results/adaptation_SCENE.json)")
     args = parser.parse_args()
     os.environ.update(stack_environment(os.environ))
-    command = shlex.join(["python", "benchmarks/adaptation.py", *sys.argv[1:]])
+    command = command_line()
     results = args.results or RESULTS / f"adaptation_{args.scene.replace(':', '-')}.json"
     runs: list[dict[str, Any]] = []
     for seed in (int(part) for part in args.seeds.split(",")):

@@ -23,7 +23,7 @@ from worldagen.checkpoint import find_checkpoint, load_checkpoint
 from worldagen.data.cache import open_cache, picture_sizes
 from worldagen.mixture.embedding import LEVELS
 from worldagen.mixture.prototypes import prototype_of
-from worldagen.mixture.surveying import Embedder, Recording, embed_by_graph, embed_pictures, look
+from worldagen.mixture.surveying import Embedder, Recording, embed_by_graph, embed_pictures, look, split_recording
 from worldagen.mixture.whitening import fit_whitening
 
 WAYS: dict[str, Embedder] = {"pooled outputs": embed_pictures, "messages among patches": embed_by_graph}
@@ -60,11 +60,7 @@ def main() -> None:
 
 def compare(recordings: Sequence[Recording]) -> dict[str, Any]:
     """Both figures of each level, and of all together, where the mean cosine over the levels decides."""
-    kept, asked = [], []
-    for recording in recordings:
-        held_out = recording.episodes[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-        asked.append([episode.beginning for episode in held_out])
-        kept.append([f for episode in recording.episodes if episode not in held_out for f in (*episode.first, *episode.more)])
+    kept, asked = zip(*(split_recording(recording, HELD_OUT_EVERY) for recording in recordings), strict=True)
     whitening = fit_whitening([f for frames in kept for f in frames], [n for n, frames in enumerate(kept) for _ in frames])
     anchors = [whitening(prototype_of(frames).mean) for frames in kept]
     own = np.array([place for place, episodes in enumerate(asked) for _ in episodes])

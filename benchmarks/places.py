@@ -13,14 +13,13 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from record import write_result
+from record import command_line, write_result
 
 from worldagen.adaptation.adapter import read_manifest
 from worldagen.checkpoint import find_checkpoint
@@ -132,6 +131,10 @@ class Bench:
             self.once(out, "bank", "start", self.root / "bank", "--data", f"bag:{bag}", "--out", out, "--cache", cache)
         )
 
+    def new(self, scene: str, rollouts: int, mixed: bool) -> Path:
+        """The adapter of an arm of NEW."""
+        return self.adapted(scene, rollouts, self.start(scene, rollouts) if mixed else None)
+
     def routed(self, scene: str) -> list[dict[str, Any]]:
         """What the router says of each rollout of an exploration."""
         bag = self.explored(scene, MANY)
@@ -149,7 +152,7 @@ class Bench:
             max_steps=self.args.max_steps, overrides=overrides,
         )  # fmt: skip
         if not (out / "report.html").exists():
-            evaluate(self.checkpoint, request, out, processes=self.args.processes, command=_command(), show=False)
+            evaluate(self.checkpoint, request, out, processes=self.args.processes, command=command_line(), show=False)
         evaluation, _ = open_evaluation(self.checkpoint, request, out)
         return evaluation.ended, evaluation.measured
 
@@ -162,8 +165,7 @@ class Bench:
             arms[arm] = {**bank, **{f"policy.routing.{name}": value for name, value in values.items()}}
         arms[REFINED] = {**arms["mixture of 3"], "policy.refinement.refine": "safe"}
         for arm, (rollouts, mixed) in NEW.items():
-            adapter = self.adapted(scene, rollouts, self.start(scene, rollouts) if mixed else None)
-            arms[arm] = {"policy.adapter": str(adapter), **allowed}
+            arms[arm] = {"policy.adapter": str(self.new(scene, rollouts, mixed)), **allowed}
         return arms
 
 
@@ -185,7 +187,7 @@ def main() -> None:
     at_once(args.processes, [lambda scene=scene: bench.adapted(scene, MANY) for scene in BANK.values()])
     bench.bank()
     news = [(scene, rollouts, mixed) for scene in scenes for rollouts, mixed in NEW.values()]
-    at_once(args.processes, [lambda one=one: new_adapter(bench, *one) for one in news])
+    at_once(args.processes, [lambda one=one: bench.new(*one) for one in news])
     places: dict[str, Any] = {}
     played: dict[str, dict[str, Any]] = {}
     for scene in scenes:
@@ -208,11 +210,6 @@ def at_once(processes: int, jobs: Sequence[Callable[[], Any]]) -> None:
     with ThreadPoolExecutor(processes) as pool:
         for done in [pool.submit(job) for job in jobs]:
             done.result()
-
-
-def new_adapter(bench: Bench, scene: str, rollouts: int, mixed: bool) -> None:
-    """One arm's adapter."""
-    bench.adapted(scene, rollouts, bench.start(scene, rollouts) if mixed else None)
 
 
 def told_adapter(bench: Bench, scene: str) -> dict[str, Any]:
@@ -265,10 +262,6 @@ def _one_of(root: Path) -> Path:
 
 def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "+-." else "_" for letter in name)
-
-
-def _command() -> str:
-    return shlex.join(["python", "benchmarks/places.py", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -19,4 +19,9 @@ def write_result(path: Path, numbers: dict[str, Any]) -> None:
 
 def describe_run() -> dict[str, Any]:
     """Date, command and machine, without anything that names the machine or its user."""
-    return provenance.describe_run(shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]))
+    return provenance.describe_run(command_line())
+
+
+def command_line() -> str:
+    """The command that is running, as it is typed in the project's folder."""
+    return shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])

@@ -1,11 +1,10 @@
 """The report of an adaptation as one page of HTML that needs nothing else: no script, no font, no file beside it."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from worldagen_sim.evaluation_page import STYLE, page_of
+from worldagen_sim.evaluation_page import STYLE, page_of, picture_of
 
 MORE_STYLE = """
 .accepted { color: #1c7a3e; } .rejected { color: #b3261e; }
@@ -35,7 +34,7 @@ def draw_page(report: Mapping[str, Any], predictions_png: bytes) -> str:
         f'<h2>The gate: <span class="{gate["verdict"]}">{gate["verdict"]}</span></h2>',
         _checks(gate["checks"]),
         "<h2>What it expects to see, on rollouts it has not learned from</h2>",
-        f'<img alt="what base and adapter expected" src="data:image/png;base64,{b64encode(predictions_png).decode()}">',
+        picture_of(predictions_png, "what base and adapter expected"),
         "<h2>Training</h2>",
         _curve(adapter["training"]["losses"]),
         draw_success_tables(report["comparison"], "Success before and after, on the same episodes"),

@@ -14,6 +14,7 @@ demonstrations: nothing that was trained on is met again.
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -108,6 +109,12 @@ class Leg:
     detail: str = ""
     thinking_s: float = field(default=0.0, compare=False)  # two runs are the same whatever they took
     routed: Sequence[Sequence[Any]] = field(default=(), compare=False)  # the chunks tell of it, too
+
+    @property
+    def weights(self) -> list[Mapping[str, float]]:
+        """Those of `routed`, decision by decision; empty without a bank."""
+        begins = [begin for begin, _ in self.routed]
+        return [self.routed[bisect_right(begins, decision) - 1][1] for decision in range(self.decisions) if begins]
 
 
 @dataclass(frozen=True)
@@ -279,13 +286,13 @@ class Evaluation:
                 tried.setdefault(trial.phrasings, []).append(one)
         return {phrasings: score_tasks(some, self.tasks, self.request.scenes) for phrasings, some in tried.items()}
 
-    def routes(self) -> dict[str, list[list[Sequence[Any]]]]:
-        """How the episodes of each scene were routed, with the count of their decisions behind; empty without a bank."""
-        routes: dict[str, list[list[Sequence[Any]]]] = {}
+    def routes(self) -> dict[str, list[list[Mapping[str, float]]]]:
+        """Weights of the places in each episode of each scene, decision by decision; empty without a bank."""
+        routes: dict[str, list[list[Mapping[str, float]]]] = {}
         for trial, result in self.ended:
             for leg in result.legs:
-                if leg.routed:
-                    routes.setdefault(trial.scene, []).append([*leg.routed, (leg.decisions, {})])
+                if leg.weights:
+                    routes.setdefault(trial.scene, []).append(leg.weights)
         return routes
 
     def _chain_scores(self, ended: list[tuple[Trial, Result]]) -> dict[str, Any]:

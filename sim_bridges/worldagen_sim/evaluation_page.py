@@ -87,6 +87,11 @@ def page_of(title: str, style: str, parts: Iterable[str]) -> str:
     )
 
 
+def picture_of(png: bytes, told: str) -> str:
+    """A picture inside a page. told: what it shows."""
+    return f'<img alt="{escape(told)}" src="data:image/png;base64,{b64encode(png).decode()}">'
+
+
 def _cards(report: Mapping[str, Any]) -> str:
     cards = []
     for phrasings, table in report["tasks"].items():
@@ -195,7 +200,7 @@ def _world_part(world: Mapping[str, Any], sheet_png: bytes | None) -> str:
         picture = (
             "<p class='faint sheet'>What was seen last, what was expected and what came, in the unit of each episode in which "
             "most changes. Blue frames are predictions.</p>"
-            f'<img alt="predictions of the world model" src="data:image/png;base64,{b64encode(sheet_png).decode()}">'
+            f"{picture_of(sheet_png, 'predictions of the world model')}"
         )
     return (
         "<h2>World model</h2><p class='faint'>Pictures expected on expert episodes that were never trained on, with the "

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
-Routes = Sequence[Sequence[Any]]  # of an episode: pairs of a decision and the weights from it on; the last tells where it ends
+Route = Sequence[Mapping[str, float]]  # of an episode: the weights of the places, decision by decision
 DECISIONS = 24  # that are shown
 BAR, HIGH, GAP = 22, 120, 3  # pixels
 COLOURS = ("#9aa5b8", "#2456c6", "#d97a1c", "#1f8f5f", "#b23a6f", "#6b4fc0", "#c2a512", "#3aa0b2", "#7a5230", "#d0575a")
 
 
-def draw_routing(routes: Mapping[str, Sequence[Routes]]) -> str:
+def draw_routing(routes: Mapping[str, Sequence[Route]]) -> str:
     """routes: of each scene its episodes. Empty where there are none."""
     if not routes:
         return ""
@@ -30,25 +29,14 @@ def draw_routing(routes: Mapping[str, Sequence[Routes]]) -> str:
     return "".join(parts)
 
 
-def mean_weights(episodes: Sequence[Routes], decisions: int = DECISIONS) -> list[dict[str, float]]:
-    """Of each decision, over the episodes that have it: place -> mean weight; as many as there are."""
+def mean_weights(episodes: Sequence[Route], decisions: int = DECISIONS) -> list[dict[str, float]]:
+    """Of each decision, over the episodes that have it: place -> mean weight; at most so many."""
     rows: list[dict[str, float]] = []
-    for decision in range(decisions):
-        here = [_at(episode, decision) for episode in episodes if decision < episode[-1][0]]
-        if not here:
-            break
+    for decision in range(min(decisions, max(map(len, episodes)))):
+        here = [episode[decision] for episode in episodes if decision < len(episode)]
         names = sorted({name for weights in here for name in weights})
         rows.append({name: sum(weights.get(name, 0.0) for weights in here) / len(here) for name in names})
     return rows
-
-
-def _at(episode: Routes, decision: int) -> Mapping[str, float]:
-    """The weights in force at a decision; none before the first."""
-    told: Mapping[str, float] = {}
-    for begin, weights in episode[:-1]:
-        if begin <= decision:
-            told = weights
-    return told
 
 
 def _chart(rows: Sequence[Mapping[str, float]], colours: Mapping[str, str]) -> str:

@@ -62,6 +62,10 @@ def made(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(checkpoint=checkpoint, adapter=adapters[0], bank=bank.folder)
 
 
+def routed(made: SimpleNamespace, route: str = "nearest") -> dict[str, str]:
+    return {"policy.bank": str(made.bank), "policy.routing.route": route}
+
+
 def driven(made: SimpleNamespace, out: Path, overrides: Mapping[str, str]) -> tuple[str, list[float]]:
     """Digest of the chunks of an episode, and the square errors of the pictures of an expert's episode."""
     evaluation, config = open_evaluation(made.checkpoint, replace(ASKED, overrides=overrides), out)
@@ -72,8 +76,7 @@ def driven(made: SimpleNamespace, out: Path, overrides: Mapping[str, str]) -> tu
 
 
 def test_an_adapter_and_the_bank_that_finds_it_drive_and_foresee_alike_and_not_like_the_base(made, tmp_path):
-    routed = {"policy.bank": str(made.bank), "policy.routing.route": "nearest"}
-    ways = {"base": {}, "adapter": {"policy.adapter": str(made.adapter)}, "bank": routed}
+    ways = {"base": {}, "adapter": {"policy.adapter": str(made.adapter)}, "bank": routed(made)}
     told = {name: driven(made, tmp_path / name, overrides) for name, overrides in ways.items()}
     chunks, errors = ({name: each[place] for name, each in told.items()} for place in (0, 1))
     assert np.allclose(errors["adapter"], errors["bank"], rtol=1e-4) and not np.allclose(errors["base"], errors["bank"])
@@ -81,8 +84,7 @@ def test_an_adapter_and_the_bank_that_finds_it_drive_and_foresee_alike_and_not_l
 
 
 def test_the_page_shows_the_bank_and_what_was_changed(made, tmp_path):
-    routed = {"policy.bank": str(made.bank), "policy.routing.route": "nearest"}
-    asked = replace(ASKED, expert_episodes=0, max_steps=5, overrides=routed)
+    asked = replace(ASKED, expert_episodes=0, max_steps=5, overrides=routed(made))
     evaluate(made.checkpoint, asked, tmp_path / "out", processes=1, show=False)
     page = (tmp_path / "out" / PAGE).read_text("utf-8")
     assert "likeness of the places" in page and "policy.routing.route = nearest" in page
@@ -90,11 +92,9 @@ def test_the_page_shows_the_bank_and_what_was_changed(made, tmp_path):
 
 
 def test_the_books_tell_what_drives(made, tmp_path):
-    routed = {"policy.bank": str(made.bank), "policy.routing.route": "nearest"}
-    evaluation, _ = open_evaluation(made.checkpoint, replace(ASKED, overrides=routed), tmp_path / "out")
+    evaluation, _ = open_evaluation(made.checkpoint, replace(ASKED, overrides=routed(made)), tmp_path / "out")
     assert evaluation.whom["bank"] == PlaceBank(made.bank).digest
     with pytest.raises(WorldAgenError, match=r"policy\.routing\.route 'nearest' instead of 'mixture'"):
-        mixed = {**routed, "policy.routing.route": "mixture"}
-        open_evaluation(made.checkpoint, replace(ASKED, overrides=mixed), tmp_path / "out")
+        open_evaluation(made.checkpoint, replace(ASKED, overrides=routed(made, "mixture")), tmp_path / "out")
     with pytest.raises(WorldAgenError, match="nowhere"):
         open_evaluation(made.checkpoint, replace(ASKED, overrides={"policy.adapter": "nowhere"}), tmp_path / "other")

@@ -4,10 +4,12 @@ import re
 
 import pytest
 
+from worldagen_sim.evaluation import Leg
 from worldagen_sim.routing_chart import HIGH, draw_routing, mean_weights
 
-SHORT = [(0, {"base": 1.0}), (2, {})]
-LONG = [(0, {"kitchen": 1.0}), (1, {"kitchen": 0.5, "shed": 0.5}), (3, {})]
+CHANGED = ((0, {"kitchen": 1.0}), (1, {"kitchen": 0.5, "shed": 0.5}))
+SHORT = Leg(True, 10, 2, "", routed=((0, {"base": 1.0}),)).weights
+LONG = Leg(True, 15, 3, "", routed=CHANGED).weights
 
 
 def test_weights_hold_until_they_change_and_an_episode_that_has_ended_has_no_say():
@@ -29,4 +31,4 @@ def test_the_bars_of_a_decision_are_as_high_as_the_chart_and_names_are_escaped()
 
 
 def test_without_a_bank_there_is_nothing_to_draw():
-    assert draw_routing({}) == ""
+    assert draw_routing({}) == "" and Leg(True, 10, 2, "").weights == []

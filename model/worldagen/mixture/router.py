@@ -10,7 +10,7 @@ import numpy as np
 
 from worldagen.mixture.embedding import FIRST_FRAMES, Embedding, RunningEmbedding
 from worldagen.mixture.refinement import RefinementConfig, refine
-from worldagen.mixture.routing import HeldRoute, Places, Routing, RoutingConfig, route
+from worldagen.mixture.routing import SCENE, HeldRoute, Places, Routing, RoutingConfig, route
 
 BEGIN, SURPRISE, REQUEST = "episode begins", "surprise", "request"
 
@@ -28,6 +28,11 @@ class Routed:
     looking: bool
     why: str
     saturated: bool
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The weights at the scene level of those that have any."""
+        return {name: share for name, share in zip(self.names, self.weights[SCENE].tolist(), strict=True) if share > 0}
 
 
 class Router:

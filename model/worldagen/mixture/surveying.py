@@ -190,7 +190,7 @@ def calibrate(
     if len({recording.digest for recording in recordings}) < len(recordings):
         given = ", ".join(recording.source for recording in recordings)
         raise BankError(f"the same frames come twice in: {given}; each recording is to be of another place")
-    kept, held_out = zip(*(_split(recording, held_out_every) for recording in recordings), strict=True)
+    kept, held_out = zip(*(split_recording(recording, held_out_every) for recording in recordings), strict=True)
     frames = [frame for place in kept for frame in place]
     whitening = fit_whitening(frames, [number for number, place in enumerate(kept) for _ in place])
     prototypes = [prototype_of(place) for place in kept]
@@ -233,8 +233,8 @@ def _told(recording: Recording) -> dict[str, Any]:
     return {**recording.told, "episodes": len(recording.episodes), "skipped": list(recording.skipped)}
 
 
-def _split(recording: Recording, held_out_every: int) -> tuple[list[Embedding], list[Embedding]]:
-    """Frames to calibrate on, and the beginnings of the episodes that are held out."""
+def split_recording(recording: Recording, held_out_every: int) -> tuple[list[Embedding], list[Embedding]]:
+    """Frames to calibrate on, and the beginnings of the episodes that are held out. Raises BankError for too few."""
     if held_out_every < 2:
         raise BankError(f"every {held_out_every} episodes one is to be held out; expected at least 2")
     episodes = recording.episodes

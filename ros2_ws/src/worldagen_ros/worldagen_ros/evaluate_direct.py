@@ -97,10 +97,7 @@ class DirectPlayer:
 def weights_of(decider: Decider) -> dict[str, float]:
     """Of the places that have any, at the scene level, in the newest decision; empty without a bank."""
     told = decider.routed if isinstance(decider, Routable) else None
-    if told is None:
-        return {}
-    pairs = zip(told.routed.names, told.routed.weights[-1].tolist(), strict=True)
-    return {name: round(share, 4) for name, share in pairs if share}
+    return {name: round(share, 4) for name, share in told.routed.shares.items()} if told is not None else {}
 
 
 def make_leg(success: bool, steps: int, chunks: Iterable[Any], config: DeploymentConfig, detail: str) -> Leg:

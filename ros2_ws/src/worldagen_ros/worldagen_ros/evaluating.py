@@ -6,7 +6,6 @@ report["tasks"]["training"]["all"]["rate"]
 """
 
 import os
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from io import BytesIO
@@ -35,7 +34,7 @@ from worldagen_ros.workers import Workers, open_workers
 from worldagen_sim.claimed_folder import write_json
 from worldagen_sim.environment import make_environment
 from worldagen_sim.evaluation import CHAIN, REPORT, TASK, Evaluation, EvaluationRequest, Result, Trial, check_request
-from worldagen_sim.evaluation_page import draw_page
+from worldagen_sim.evaluation_page import draw_page, picture_of
 from worldagen_sim.playtable.rendering import choose_renderer, make_ray_caster
 from worldagen_sim.prediction_sheet import Foreseen
 from worldagen_sim.routing_chart import draw_routing
@@ -111,7 +110,7 @@ def bank_part(folder: Path) -> str:
     draw_bank(PlaceBank(folder)).save(picture, "PNG")
     return (
         "<h2>Bank of places</h2><p class='faint'>The places that the policy is routed by, as the frozen encoder sees them.</p>"
-        f'<img alt="likeness of the places" src="data:image/png;base64,{b64encode(picture.getvalue()).decode()}">'
+        f"{picture_of(picture.getvalue(), 'likeness of the places')}"
     )
 
 

@@ -53,8 +53,7 @@ class RoutingServices:
 
     def _diagnose(self, told: RoutedAt) -> None:
         now = told.routed
-        shares = now.weights[-1]
-        values = {name: f"{share:.2f}" for name, share in zip(now.names, shares, strict=True) if share > 0}
+        values = {name: f"{share:.2f}" for name, share in now.shares.items()}
         values |= {"best_cosine": f"{now.routing.best:.2f}", "looking": now.looking, "why": now.why}
         if now.routing.abstains:
             text = "no known place is near: the base drives; explore and adapt here"
