@@ -3,20 +3,24 @@
     python benchmarks/adaptation.py --scene D --recipes default,paper,published,full --seeds 0 --chains 200 --max-steps 180
 
 Each recipe and seed is one `worldagen adapt` in a folder of its own below --out; the evaluation of the base is played once,
-the exploration once a seed. Stop it at any time, and run it again to go on. Ablations are recipes too: paper_rank16, full, ...
+the exploration once a seed. An adaptation takes one core: they all come first, as many at a time as there are --processes, then
+the evaluations. Stop it at any time, and run it again to go on.
 """
 
 import argparse
 import json
 import os
 import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from record import command_line
 
 from worldagen.provenance import describe_run
-from worldagen_ros.adapting import REPORT, StoryRequest, claim, tell_story
+from worldagen_ros.adapting import REQUEST, StoryRequest, adapt_once, claim, explore, tell_story
 from worldagen_ros.stack import stack_environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -31,6 +35,9 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
     "full": ("paper", {"trained.what": "full", "optimiser.learning_rate": "0.0005", **TEN_STEPS}),
     "free": ("default", {"optimiser.keep_actions": "0.0"}),
 }
+
+EXPLORED = ("scene", "seed", "rollouts", "noise", "steps")  # of a request: what makes an exploration, and an evaluation
+PLAYED = ("scene", "episodes", "chains", "max_steps")
 
 
 def main() -> None:
@@ -51,38 +58,68 @@ def main() -> None:
     os.environ.update(stack_environment(os.environ))
     command = command_line()
     results = args.results or RESULTS / f"adaptation_{args.scene.replace(':', '-')}.json"
+    stories = [_story(args, name, int(seed)) for name in args.recipes.split(",") for seed in args.seeds.split(",")]
+    for story in stories:
+        story.explore()
+    with ThreadPoolExecutor(args.processes) as workers:  # each waits for a process of its own
+        list(workers.map(lambda story: story.adapt(command), stories))
     runs: list[dict[str, Any]] = []
-    for seed in (int(part) for part in args.seeds.split(",")):
-        for name in args.recipes.split(","):
-            recipe, overrides = RECIPES[name]
-            place = args.out / f"{args.scene.replace(':', '-')}_{name}_{seed}"
-            request = StoryRequest(
-                scene=args.scene, recipe=recipe, rollouts=args.rollouts, noise=args.noise, seed=seed, episodes=args.episodes,
-                chains=args.chains, max_steps=args.max_steps, overrides=overrides,
-            )  # fmt: skip
-            claim(args.checkpoint, request, place)
-            _share(args.out, place, request)
-            report = tell_story(args.checkpoint, request, place, command, args.processes)
-            runs.append(_told(name, seed, report))
-            line = runs[-1]
-            print(line["recipe"], line["seed"], line["verdict"], line["loss"], line["chains"], flush=True)
-            results.write_text(json.dumps({**describe_run(command), "runs": runs}, indent=1) + "\n", encoding="utf-8")
+    for story in stories:
+        report = tell_story(args.checkpoint, story.request, story.place, command, args.processes)
+        runs.append(_told(story, report))
+        line = runs[-1]
+        print(line["recipe"], line["seed"], line["verdict"], line["loss"], line["chains"], flush=True)
+        results.write_text(json.dumps({**describe_run(command), "runs": runs}, indent=1) + "\n", encoding="utf-8")
+        _pass_on(stories, story)
     print(f"written: {results}")
 
 
-def _share(root: Path, place: Path, request: StoryRequest) -> None:
-    """Give a new story what another one has made already: the same evaluation of the base, the same exploration."""
-    if (place / REPORT).exists():
-        return
-    for other in sorted(root.glob("*/adaptation.json")):
-        asked = json.loads(other.read_text("utf-8"))
-        same = {key: asked[key] == getattr(request, key) for key in ("scene", "seed", "rollouts", "noise", "steps")}
-        played = {key: asked[key] == getattr(request, key) for key in ("scene", "episodes", "chains", "max_steps")}
-        if all(same.values()):
-            _copy(other.parent / "exploration", place / "exploration")
-            _copy(other.parent / "frames", place / "frames")
-        if all(played.values()):
-            _copy(other.parent / "before", place / "before")
+@dataclass(frozen=True)
+class Story:
+    """One recipe after one exploration."""
+
+    checkpoint: str
+    name: str
+    place: Path
+    request: StoryRequest
+
+    def explore(self) -> None:
+        """Make its bag, unless another story of the same folder has made the same."""
+        folder = claim(self.checkpoint, self.request, self.place)
+        for other in _others(self.place):
+            if _same(other, self.request, EXPLORED):
+                _copy(other / "exploration", self.place / "exploration")
+        explore(folder, self.request, self.place / "exploration")
+
+    def adapt(self, command: str) -> None:
+        """Make its adapter."""
+        adapt_once(self.checkpoint, self.request, self.place, command, lambda progress: None)
+        print(self.place.name, "has its adapter", flush=True)
+
+
+def _story(args: argparse.Namespace, name: str, seed: int) -> Story:
+    recipe, overrides = RECIPES[name]
+    request = StoryRequest(
+        scene=args.scene, recipe=recipe, rollouts=args.rollouts, noise=args.noise, seed=seed, episodes=args.episodes,
+        chains=args.chains, max_steps=args.max_steps, overrides=overrides,
+    )  # fmt: skip
+    return Story(args.checkpoint, name, args.out / f"{args.scene.replace(':', '-')}_{name}_{seed}", request)
+
+
+def _pass_on(stories: Sequence[Story], told: Story) -> None:
+    """Give the other stories the evaluation of the base, where they ask for the same."""
+    for story in stories:
+        if story is not told and _same(told.place, story.request, PLAYED):
+            _copy(told.place / "before", story.place / "before")
+
+
+def _others(place: Path) -> list[Path]:
+    return [file.parent for file in sorted(place.parent.glob(f"*/{REQUEST}")) if file.parent != place]
+
+
+def _same(other: Path, request: StoryRequest, fields: Sequence[str]) -> bool:
+    asked = json.loads((other / REQUEST).read_text("utf-8"))
+    return all(asked[field] == getattr(request, field) for field in fields)
 
 
 def _copy(source: Path, place: Path) -> None:
@@ -90,12 +127,12 @@ def _copy(source: Path, place: Path) -> None:
         shutil.copytree(source, place)
 
 
-def _told(name: str, seed: int, report: dict[str, Any]) -> dict[str, Any]:
+def _told(story: Story, report: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a story."""
     adapter, compared = report["adapter"], report["comparison"]
     return {
-        "recipe": name,
-        "seed": seed,
+        "recipe": story.name,
+        "seed": story.request.seed,
         "settings": adapter["recipe"],
         "verdict": adapter["gate"]["verdict"],
         "reasons": adapter["gate"]["reasons"],
