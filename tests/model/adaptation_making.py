@@ -121,10 +121,14 @@ def plain_training(
         lora, lr=section.learning_rate, betas=(section.beta1, section.beta2), weight_decay=section.weight_decay
     )
     order, random = np.arange(len(plan)), np.random.default_rng(recipe.seed)
+    size, left = section.windows_per_step or len(plan), []
     for step in range(section.steps):
-        random.shuffle(order)
-        for window in order:
-            loss = section.loss_weight * plain_loss(network, cache, numbers, plan, int(window), images) / len(plan)
+        if len(left) < size:
+            random.shuffle(order)
+            left = order.tolist()
+        some, left = left[:size], left[size:]
+        for window in some:
+            loss = section.loss_weight * plain_loss(network, cache, numbers, plan, window, images) / size
             loss.backward()
             if section.clip and section.clip_running_sum:
                 torch.nn.utils.clip_grad_norm_(lora, section.clip)

@@ -48,8 +48,8 @@ def trained_by(network, exploration, recipe):
 @pytest.mark.parametrize("config", [CANVAS, TINY, GPT2], ids=["painted on the last", "blank", "gpt2"])
 @pytest.mark.parametrize(
     "changes",
-    [{"steps": 1}, {"steps": 3}, {"clip": 1e-4}, {"clip": 1e-4, "clip_running_sum": True}],
-    ids=["one step", "three steps", "clipped", "clipped as published"],
+    [{"steps": 1}, {"steps": 3}, {"steps": 4, "windows_per_step": 3}, {"clip": 1e-4}, {"clip": 1e-4, "clip_running_sum": True}],
+    ids=["one step", "three steps", "small steps", "clipped", "clipped as published"],
 )
 def test_the_update_is_the_plain_one(exploration, config, changes):
     """In double precision: AdamW divides gradients by their size, so rounding shows where they are next to nothing."""
@@ -66,6 +66,21 @@ def test_the_update_is_the_plain_one(exploration, config, changes):
             assert mine.shape == theirs.shape
             np.testing.assert_allclose(mine.numpy(), theirs.detach().numpy(), atol=1e-6)
     assert any(part.abs().max() > 1e-4 for part in ours[1::2])  # B has moved
+
+
+def test_small_steps_use_every_window_once_before_any_again(exploration, monkeypatch):
+    cache, numbers = exploration
+    network = build(CANVAS)
+    recipe = replace(RECIPE, batch=2, optimiser=replace(RECIPE.optimiser, steps=6, windows_per_step=3))
+    tensors = window_tensors(network, cache, numbers)
+    seen: list[int] = []
+    each = WorldLoss.each
+    monkeypatch.setattr(WorldLoss, "each", lambda self, of, windows: seen.extend(windows.tolist()) or each(self, of, windows))
+    with training_of(network, recipe.trained, recipe.seed) as trained:
+        curve = train_adapter(network, trained, tensors, recipe)
+    assert len(curve.losses) == 6 and len(seen) == 18
+    whole = len(tensors) // 3 * 3
+    assert 3 < whole <= 18 and len(set(seen[:whole])) == whole
 
 
 def test_the_loss_of_a_window_is_that_of_the_whole_network(exploration):

@@ -45,9 +45,12 @@ class TrainedSection:
 
 @dataclass(frozen=True)
 class OptimiserSection:
-    """AdamW. The loss of a window is loss_weight * (MSE static + MSE wrist) / 2, its gradient the mean over all windows."""
+    """AdamW. The loss of a window is loss_weight * (MSE static + MSE wrist) / 2, its gradient the mean over a step's."""
 
-    steps: int = setting(1, "optimiser steps, each on all windows", low=1, high=10_000)
+    steps: int = setting(1, "optimiser steps", low=1, high=10_000)
+    windows_per_step: int = setting(
+        0, "windows of each step, the next ones of a shuffled order that begins anew when it ends; 0: all, as published", low=0
+    )
     learning_rate: float = setting(5e-3, "of every step", low=0.0, high=1.0)
     warm_up_rule: str = setting(
         "none",

@@ -1,4 +1,4 @@
-"""The update: the world model's loss on all windows, some optimiser steps. Exact, and without work that nobody reads.
+"""The update: the world model's loss on windows, some optimiser steps. Exact, and without work that nobody reads.
 
 Equal to running the whole network on each window, as published, because
 - what the frozen encoder makes of a frame is computed once (windows.py);
@@ -12,7 +12,7 @@ Legend: B windows of a batch, K units, D width, P patches, C numbers of a patch.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,12 +126,12 @@ def train_adapter(
         parameters, lr=section.learning_rate, betas=(section.beta1, section.beta2), weight_decay=section.weight_decay
     )
     answers = _answers_of_base(actions, trained, tensors, recipe) if section.keep_actions else None
-    order = np.arange(len(tensors))
     random = np.random.default_rng(recipe.seed)
+    portions = _portions(len(tensors), section.windows_per_step, random)
     losses, rates, norms = [], [], []
     began_s = time.perf_counter()
     for step in range(section.steps):
-        random.shuffle(order)
+        order = next(portions)
         adam.zero_grad(set_to_none=True)
         for pair in trained.pairs:  # exact: see above
             pair.a.requires_grad_(step > 0 or bool(pair.b.any()))
@@ -174,6 +174,16 @@ def train_adapter(
         norms.append(float(norm))
     adam.zero_grad(set_to_none=True)
     return Curve(tuple(losses), tuple(rates), tuple(norms), time.perf_counter() - began_s)
+
+
+def _portions(windows: int, at_once: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """The windows of each step, (at_once,) numbers: all of them once, in a random order, before any comes again. 0: all."""
+    size = min(at_once, windows) or windows
+    order = np.arange(windows)
+    while True:
+        random.shuffle(order)
+        for start in range(0, windows - size + 1, size):  # the few that are left over wait for another order
+            yield order[start : start + size].copy()
 
 
 @torch.no_grad()
