@@ -355,6 +355,33 @@ def test_cancelled_or_killed_in_training_it_leaves_no_half_adapter(place, tmp_pa
     assert isinstance(caught.value, AdaptationCanceled) == (number == signal.SIGTERM)
 
 
+def happening(monkeypatch, what: str) -> None:
+    """What happens to the workers of this test: see dying_worker.py."""
+    monkeypatch.setattr("worldagen.adaptation.process.WORKER", "dying_worker")
+    monkeypatch.setenv("HAPPENS", what)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+
+
+@pytest.mark.parametrize("stage", ["reading", "encoding", "training", "judging", "writing"])
+def test_killed_in_any_stage_it_leaves_nothing(place, tmp_path, monkeypatch, stage):
+    happening(monkeypatch, f"killed:{stage}")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    running = AdaptationProcess(asked(place, tmp_path / "adapters", cache=""))
+    with pytest.raises(AdaptationError, match="killed by SIGKILL"):
+        running.result()
+    assert [path.name for path in tmp_path.rglob("*") if path.name not in ("temporary", "adapters")] == []
+
+
+def test_without_memory_it_says_what_to_do_and_leaves_nothing(place, tmp_path, monkeypatch):
+    happening(monkeypatch, "memory:training")
+    running = AdaptationProcess(asked(place, tmp_path / "adapters"))
+    with pytest.raises(AdaptationError, match=r"not enough memory.*lower `batch` in the recipe"):
+        running.result()
+    assert not (tmp_path / "adapters").exists()
+
+
 def test_what_a_process_refuses_comes_through_in_its_words(place, tmp_path):
     open_before = set(os.listdir("/proc/self/fd"))
     running = AdaptationProcess(asked(place, tmp_path, bag=str(tmp_path / "nowhere")))

@@ -19,6 +19,7 @@ from worldagen.adaptation.request import FRAMES, AdaptationRequest, Adapted, Pro
 from worldagen.child_processes import end_with_parent
 from worldagen.errors import AdaptationError
 
+WORKER = "worldagen.adaptation.worker"
 PATIENCE_S = 10.0
 
 
@@ -36,7 +37,7 @@ class AdaptationProcess:
         self._errors: list[str] = []
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "worldagen.adaptation.worker", json.dumps({**asdict(request), "command": command})],
+            [sys.executable, "-m", WORKER, json.dumps({**asdict(request), "command": command})],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
             env=environment, start_new_session=True, preexec_fn=end_with_parent,
         )  # fmt: skip
