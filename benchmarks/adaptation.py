@@ -1,9 +1,9 @@
 """What adaptation does to the world model and to success: recipes and explorations, on the same episodes before and after.
 
-    python benchmarks/adaptation.py --scene D --recipes default,paper,published,full --seeds 0 --chains 200 --max-steps 180
+    python benchmarks/adaptation.py --scenes D --recipes default,paper,published,full --seeds 0,1,2 --chains 200 --max-steps 180
 
-Each recipe and seed is one `worldagen adapt` in a folder of its own below --out; the evaluation of the base is played once,
-the exploration once a seed. An adaptation takes one core: they all come first, as many at a time as there are --processes, then
+Each scene, recipe and seed is one `worldagen adapt` in a folder of its own below --out; the evaluation of the base is played
+once, the exploration once a seed. All adaptations come first, each on a core, as many at a time as there are --processes; then
 the evaluations. Stop it at any time, and run it again to go on.
 """
 
@@ -13,15 +13,20 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from record import command_line
 
+from worldagen.checkpoint import find_checkpoint
 from worldagen.provenance import describe_run
-from worldagen_ros.adapting import REQUEST, StoryRequest, adapt_once, claim, explore, tell_story
+from worldagen_ros.adapting import REQUEST, StoryRequest, adapt_once, claim, evaluation_of, explore, tell_story
+from worldagen_ros.evaluating import open_evaluation
 from worldagen_ros.stack import stack_environment
+from worldagen_sim.evaluation import Result, Trial
+from worldagen_sim.paired import compare, pair_episodes
 
 RESULTS = Path(__file__).parent / "results"
 TEN_STEPS = {"optimiser.steps": "10", "optimiser.clip": "1.0"}
@@ -36,6 +41,7 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
     "free": ("default", {"optimiser.keep_actions": "0.0"}),
 }
 
+Pair = tuple[Trial, Result, Result]  # an episode, before and after
 EXPLORED = ("scene", "seed", "rollouts", "noise", "steps")  # of a request: what makes an exploration, and an evaluation
 PLAYED = ("scene", "episodes", "chains", "max_steps")
 
@@ -43,7 +49,7 @@ PLAYED = ("scene", "episodes", "chains", "max_steps")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="playtable")
-    parser.add_argument("--scene", default="D")
+    parser.add_argument("--scenes", default="D", help="with commas between them")
     parser.add_argument("--recipes", default="default,paper,published,full", help=f"of: {', '.join(RECIPES)}")
     parser.add_argument("--seeds", default="0", help="of explorations, with commas between them")
     parser.add_argument("--rollouts", type=int, default=66)
@@ -53,23 +59,30 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, default=180, help="of each task")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("out/adaptation"))
-    parser.add_argument("--results", type=Path, default=None, help="file (default: benchmarks/results/adaptation_SCENE.json)")
+    parser.add_argument("--results", type=Path, default=None, help="file (default: benchmarks/results/adaptation_SCENES.json)")
     args = parser.parse_args()
     os.environ.update(stack_environment(os.environ))
     command = command_line()
-    results = args.results or RESULTS / f"adaptation_{args.scene.replace(':', '-')}.json"
-    stories = [_story(args, name, int(seed)) for name in args.recipes.split(",") for seed in args.seeds.split(",")]
+    results = args.results or RESULTS / f"adaptation_{_plain(args.scenes)}.json"
+    stories = [
+        _story(args, scene, name, int(seed))
+        for name in args.recipes.split(",")
+        for scene in args.scenes.split(",")
+        for seed in args.seeds.split(",")
+    ]
     for story in stories:
         story.explore()
     with ThreadPoolExecutor(args.processes) as workers:  # each waits for a process of its own
         list(workers.map(lambda story: story.adapt(command), stories))
     runs: list[dict[str, Any]] = []
+    pairs: dict[str, list[Pair]] = {}
     for story in stories:
         report = tell_story(args.checkpoint, story.request, story.place, command, args.processes)
         runs.append(_told(story, report))
-        line = runs[-1]
-        print(line["recipe"], line["seed"], line["verdict"], line["loss"], line["chains"], flush=True)
-        results.write_text(json.dumps({**describe_run(command), "runs": runs}, indent=1) + "\n", encoding="utf-8")
+        pairs.setdefault(story.name, []).extend(story.pairs())
+        together = {name: _together(some) for name, some in pairs.items()}
+        print(story.place.name, runs[-1]["verdict"], runs[-1]["loss"], together[story.name], flush=True)
+        results.write_text(json.dumps({**describe_run(command), "together": together, "runs": runs}, indent=1) + "\n", "utf-8")
         _pass_on(stories, story)
     print(f"written: {results}")
 
@@ -96,14 +109,26 @@ class Story:
         adapt_once(self.checkpoint, self.request, self.place, command, lambda progress: None)
         print(self.place.name, "has its adapter", flush=True)
 
+    def pairs(self) -> list[Pair]:
+        """Every episode of the evaluations before and after."""
+        if self.request.episodes + self.request.chains == 0:
+            return []
+        folder, asked = find_checkpoint(self.checkpoint), evaluation_of(self.request)
+        adapter = adapt_once(self.checkpoint, self.request, self.place, "", lambda progress: None)  # is there
+        before, after = (
+            open_evaluation(folder, asked, self.place / part, driver)[0].ended
+            for part, driver in (("before", None), ("after", adapter))
+        )
+        return pair_episodes(before, after)
 
-def _story(args: argparse.Namespace, name: str, seed: int) -> Story:
+
+def _story(args: argparse.Namespace, scene: str, name: str, seed: int) -> Story:
     recipe, overrides = RECIPES[name]
     request = StoryRequest(
-        scene=args.scene, recipe=recipe, rollouts=args.rollouts, noise=args.noise, seed=seed, episodes=args.episodes,
+        scene=scene, recipe=recipe, rollouts=args.rollouts, noise=args.noise, seed=seed, episodes=args.episodes,
         chains=args.chains, max_steps=args.max_steps, overrides=overrides,
     )  # fmt: skip
-    return Story(args.checkpoint, name, args.out / f"{args.scene.replace(':', '-')}_{name}_{seed}", request)
+    return Story(args.checkpoint, name, args.out / f"{_plain(scene)}_{name}_{seed}", request)
 
 
 def _pass_on(stories: Sequence[Story], told: Story) -> None:
@@ -122,6 +147,29 @@ def _same(other: Path, request: StoryRequest, fields: Sequence[str]) -> bool:
     return all(asked[field] == getattr(request, field) for field in fields)
 
 
+def _plain(name: str) -> str:
+    return name.replace(":", "-")
+
+
+def _together(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Over all scenes and explorations, by kind of episode: tasks in a row, and whether the first was done.
+
+    An episode that was played after several explorations is one episode: the mean of what came of it is what is compared.
+    """
+    report: dict[str, Any] = {}
+    for kind in sorted({trial.kind for trial, _, _ in pairs}):
+        played: dict[Any, list[tuple[int, int]]] = {}
+        for trial, one, other in pairs:
+            if trial.kind == kind:
+                played.setdefault(trial.key, []).append((one.in_a_row, other.in_a_row))
+        rows = np.array([np.mean(some, axis=0) for some in played.values()])
+        firsts = np.array([np.mean(np.minimum(some, 1), axis=0) for some in played.values()])
+        report[kind] = {
+            name: asdict(compare(*numbers.T, yes_or_no=False)) for name, numbers in (("in_a_row", rows), ("first", firsts))
+        }
+    return report
+
+
 def _copy(source: Path, place: Path) -> None:
     if source.is_dir() and not place.exists():
         shutil.copytree(source, place)
@@ -131,6 +179,7 @@ def _told(story: Story, report: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a story."""
     adapter, compared = report["adapter"], report["comparison"]
     return {
+        "scene": story.request.scene,
         "recipe": story.name,
         "seed": story.request.seed,
         "settings": adapter["recipe"],

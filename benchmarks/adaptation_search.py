@@ -25,10 +25,10 @@ import torch
 from record import command_line, write_result
 
 from worldagen.adaptation.gate import judge_drift, measure_drift, measure_reduction
-from worldagen.adaptation.recipe import AdaptationRecipe, load_adaptation_recipe
+from worldagen.adaptation.recipe import AdaptationRecipe, WindowSection, load_adaptation_recipe
 from worldagen.adaptation.trained import training_of
 from worldagen.adaptation.update import ActionNumbers, WorldLoss, train_adapter
-from worldagen.adaptation.windows import WindowPlan, WindowTensors, plan_windows, split_windows
+from worldagen.adaptation.windows import NO_WORDS, WindowPlan, WindowTensors, plan_windows, split_windows
 from worldagen.checkpoint import find_checkpoint, load_checkpoint
 from worldagen.data.cache import open_cache, picture_sizes
 from worldagen.network.worldagen import WorldAgen
@@ -80,6 +80,16 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
     ),
     "150 small steps": (
         "default", {"optimiser.windows_per_step": "60", "optimiser.steps": "150", "optimiser.learning_rate": "0.002"},
+    ),
+    "decayed": ("default", {**SMALL_STEPS, "optimiser.learning_rate": "0.01", "optimiser.decay": "true"}),
+    "decayed, more windows": (
+        "default",
+        {**SMALL_STEPS, "optimiser.learning_rate": "0.01", "optimiser.decay": "true", "windows.per_rollout": "24"},
+    ),
+    "decayed, more windows, 150 steps": (
+        "default",
+        {"optimiser.windows_per_step": "60", "optimiser.steps": "150", "optimiser.learning_rate": "0.01",
+         "optimiser.decay": "true", "windows.per_rollout": "24"},
     ),
     **{f"default, {rollouts} rollouts": ("default", {}) for rollouts in (6, 12, 25)},
 }  # fmt: skip
@@ -147,14 +157,17 @@ class _Source:
     """A cache of frames, and the windows in it."""
 
     def __init__(self, network: WorldAgen, conventions: PolicyConventions, folder: Path, specs: list[str]) -> None:
-        self._network, self._images, self._section = network, conventions.image, load_adaptation_recipe("default").windows
+        self._network, self._images = network, conventions.image
         self._cache = open_cache(folder, specs, picture_sizes(network.config), conventions.image, 1)
         self._numbers = network_numbers(self._cache, conventions)
-        self.plan = plan_windows(self._cache.episodes, network.config, self._section)
+
+    def planned(self, section: WindowSection) -> WindowPlan:
+        """All windows by a recipe's section."""
+        return plan_windows(self._cache.episodes, self._network.config, section)
 
     def tensors(self, plan: WindowPlan) -> WindowTensors:
         """Some of the windows, encoded."""
-        return WindowTensors(plan, self._cache, self._numbers, self._network, self._images, self._section.words)
+        return WindowTensors(plan, self._cache, self._numbers, self._network, self._images, NO_WORDS)
 
 
 class _Bench:
@@ -164,20 +177,21 @@ class _Bench:
         self._network, self._conventions = load_checkpoint(checkpoint)
         recipe = load_adaptation_recipe("default")
         self._here = _Source(self._network, self._conventions, out / "frames", [f"bag:{bag}"])
-        self._plan, judged = split_windows(self._here.plan, recipe.windows.held_out_every)
-        self._judged, self._learned = self._here.tensors(judged), dict[int, WindowTensors]()
+        _, judged = split_windows(self._here.planned(recipe.windows), recipe.windows.held_out_every)
+        self._judged, self._learned = self._here.tensors(judged), dict[tuple[int, int], WindowTensors]()
         known = [f"bag:{out / 'known' / 'episodes' / scene}" for scene in KNOWN_SCENES.split(",")]
         there = _Source(self._network, self._conventions, out / "frames", known)
-        order = np.random.default_rng(0).permutation(len(there.plan))
-        even = there.plan.rollouts[order] % 2 == 0
-        self._known = there.tensors(there.plan.only(np.sort(order[even][:KNOWN_WINDOWS])))
-        self._rehearsed = there.tensors(there.plan.only(np.sort(order[~even][: 2 * KNOWN_WINDOWS])))
+        plan = there.planned(recipe.windows)
+        order = np.random.default_rng(0).permutation(len(plan))
+        even = plan.rollouts[order] % 2 == 0
+        self._known = there.tensors(plan.only(np.sort(order[even][:KNOWN_WINDOWS])))
+        self._rehearsed = there.tensors(plan.only(np.sort(order[~even][: 2 * KNOWN_WINDOWS])))
         self._before = self._numbers(recipe)
 
     def tried(self, name: str) -> dict[str, Any]:
         """What came of one recipe."""
         recipe = load_adaptation_recipe(*self._chosen(name))
-        tensors = self._windows(int(name.split()[1]) if name.endswith("rollouts") else 0)
+        tensors = self._windows(recipe, int(name.split()[1]) if name.endswith("rollouts") else 0)
         rehearsed = self._rehearsed if recipe.optimiser.rehearsal else None
         with training_of(self._network, recipe.trained, recipe.seed) as trained:
             curve = train_adapter(self._network, trained, tensors, recipe, rehearsed=rehearsed)
@@ -205,12 +219,14 @@ class _Bench:
         late = ",".join(str(layer) for layer in range(layers // 2, layers))
         return shipped, {key: late if value == "LATE" else value for key, value in overrides.items()}
 
-    def _windows(self, rollouts: int) -> WindowTensors:
+    def _windows(self, recipe: AdaptationRecipe, rollouts: int) -> WindowTensors:
         """To learn from: of the first so many rollouts; 0: of all."""
-        if rollouts not in self._learned:
-            first = np.unique(self._plan.rollouts)[: rollouts or None]
-            self._learned[rollouts] = self._here.tensors(self._plan.only(np.isin(self._plan.rollouts, first)))
-        return self._learned[rollouts]
+        key = (recipe.windows.per_rollout, rollouts)
+        if key not in self._learned:
+            plan, _ = split_windows(self._here.planned(recipe.windows), recipe.windows.held_out_every)
+            first = np.unique(plan.rollouts)[: rollouts or None]
+            self._learned[key] = self._here.tensors(plan.only(np.isin(plan.rollouts, first)))
+        return self._learned[key]
 
     def _numbers(self, recipe: AdaptationRecipe) -> dict[str, np.ndarray]:
         loss, actions = WorldLoss(self._network), ActionNumbers(self._network)

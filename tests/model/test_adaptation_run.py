@@ -316,6 +316,8 @@ def test_choices_that_contradict_each_other_are_refused(tmp_path):
         load_adaptation_recipe("papr")
     with pytest.raises(ConfigError, match="set batch to 1"):
         load_adaptation_recipe("default", {"optimiser.clip_running_sum": "true"})
+    with pytest.raises(ConfigError, match=r"optimiser\.decay and optimiser\.warm_up_rule"):
+        load_adaptation_recipe("published", {"optimiser.decay": "true"})
     with pytest.raises(ConfigError, match="expected some of: q, k, v"):
         load_adaptation_recipe("default", {"trained.projections": "q,z"})
 

@@ -68,6 +68,12 @@ def test_the_update_is_the_plain_one(exploration, config, changes):
     assert any(part.abs().max() > 1e-4 for part in ours[1::2])  # B has moved
 
 
+def test_a_rate_that_decays_falls_by_the_same_after_each_step(exploration):
+    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, steps=4, learning_rate=0.008, decay=True))
+    _, curve = trained_by(build(CANVAS), exploration, recipe)
+    assert curve.rates == pytest.approx((0.008, 0.006, 0.004, 0.002))
+
+
 def test_small_steps_use_every_window_once_before_any_again(exploration, monkeypatch):
     cache, numbers = exploration
     network = build(CANVAS)

@@ -51,7 +51,8 @@ class OptimiserSection:
     windows_per_step: int = setting(
         0, "windows of each step, the next ones of a shuffled order that begins anew when it ends; 0: all, as published", low=0
     )
-    learning_rate: float = setting(5e-3, "of every step", low=0.0, high=1.0)
+    learning_rate: float = setting(5e-3, "of every step, or of the first where it decays", low=0.0, high=1.0)
+    decay: bool = setting(False, "let the rate fall to nothing, by the same amount after each step")
     warm_up_rule: str = setting(
         "none",
         "none: the rate as it is; published: one epoch of warm-up counted in windows, while only one step is made, whose rate "
@@ -127,6 +128,8 @@ def require_consistent(recipe: AdaptationRecipe) -> None:
     """Raise ConfigError for choices that contradict each other."""
     chosen_projections(recipe.trained)
     chosen_layers(recipe.trained)
+    if recipe.optimiser.decay and recipe.optimiser.warm_up_rule != "none":
+        raise ConfigError("optimiser.decay and optimiser.warm_up_rule both say what the rate is; leave one of them")
     if recipe.optimiser.clip_running_sum and recipe.batch != 1:
         raise ConfigError(f"optimiser.clip_running_sum clips after every window; set batch to 1, it is {recipe.batch}")
 

@@ -100,7 +100,7 @@ class ActionNumbers:
 def learning_rate(section: OptimiserSection, step: int, windows: int) -> float:
     """Of the step-th step, from 0. Published: cosine with linear warm-up over as many steps as there are windows."""
     if section.warm_up_rule == "none":
-        return section.learning_rate
+        return section.learning_rate * (1.0 - step / section.steps if section.decay else 1.0)
     warm_up, total = windows, windows * section.steps  # one epoch of batches of one window; epochs are steps
     if step < warm_up:
         return section.learning_rate * step / warm_up

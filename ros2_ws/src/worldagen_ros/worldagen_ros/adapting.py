@@ -85,11 +85,7 @@ def tell_story(
     """
     folder = claim(checkpoint, request, out)
     stages = _Stages(out / STAGES)
-    asked = EvaluationRequest(
-        environment=request.environment, scenes=(request.scene,), episodes=request.episodes, seed=request.evaluation_seed,
-        held_out_episodes=0, chains=request.chains, expert_episodes=0, max_steps=request.max_steps, renderer=request.renderer,
-        deployment=request.deployment, options=request.options,
-    )  # fmt: skip
+    asked = evaluation_of(request)
     evaluated = request.episodes + request.chains > 0
     if evaluated:
         say(f"1/5 evaluate the base in scene {request.scene}")
@@ -133,6 +129,15 @@ def tell_story(
     write_json(out / REPORT, report)
     (out / PAGE).write_text(draw_page(report, (out / PREDICTIONS).read_bytes()), "utf-8")
     return report
+
+
+def evaluation_of(request: StoryRequest) -> EvaluationRequest:
+    """The one that is played before and after."""
+    return EvaluationRequest(
+        environment=request.environment, scenes=(request.scene,), episodes=request.episodes, seed=request.evaluation_seed,
+        held_out_episodes=0, chains=request.chains, expert_episodes=0, max_steps=request.max_steps, renderer=request.renderer,
+        deployment=request.deployment, options=request.options,
+    )  # fmt: skip
 
 
 def claim(checkpoint: str, request: StoryRequest, out: Path) -> Path:
