@@ -41,7 +41,7 @@ RESULT = Path(__file__).parent / "results" / "adaptation_search.json"
 ROLLOUTS = 66
 KNOWN_SCENES, KNOWN_SEED = "A,B,C", 1000  # the expert's episodes there, on seeds that are not in the training set
 KNOWN_WINDOWS = 96
-SMALL_STEPS = {"optimiser.windows_per_step": "60", "optimiser.steps": "50"}  # the same work as ten steps on all 300 windows
+LARGE_STEPS = {"optimiser.windows_per_step": "0", "optimiser.steps": "10"}  # on all 300 windows: the same work
 WHOLE = {"optimiser.clip": "1.0", "optimiser.keep_actions": "0.0"}
 RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and what differs
     "default": ("default", {}),
@@ -59,38 +59,22 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
         "paper",
         {"trained.what": "image_head", "optimiser.learning_rate": "0.001", "optimiser.steps": "10", "optimiser.clip": "1.0"},
     ),
+    "large steps": ("default", LARGE_STEPS),
+    "large steps, free": ("default", {**LARGE_STEPS, "optimiser.keep_actions": "0"}),
     "k and v": ("default", {"trained.projections": "k,v"}),
     "late layers": ("default", {"trained.layers": "LATE"}),
     "rank 4": ("default", {"trained.rank": "4", "trained.alpha": "4"}),
+    "rank 64": ("default", {"trained.rank": "64", "trained.alpha": "64"}),
+    "rate 0.002": ("default", {"optimiser.learning_rate": "0.002"}),
+    "150 steps at 0.002": ("default", {"optimiser.steps": "150", "optimiser.learning_rate": "0.002"}),
+    "kept more": ("default", {"optimiser.keep_actions": "0.4"}),
     "free": ("default", {"optimiser.keep_actions": "0"}),
-    "rate 0.01": ("default", {"optimiser.learning_rate": "0.01"}),
-    "small steps": ("default", {**SMALL_STEPS, "optimiser.learning_rate": "0.002"}),
-    "small steps, rate 0.005": ("default", {**SMALL_STEPS, "optimiser.learning_rate": "0.005"}),
-    "small steps, kept more": ("default", {**SMALL_STEPS, "optimiser.learning_rate": "0.005", "optimiser.keep_actions": "0.4"}),
-    "small steps, free": ("default", {**SMALL_STEPS, "optimiser.learning_rate": "0.005", "optimiser.keep_actions": "0"}),
-    "small steps, rehearsal": (
-        "default", {**SMALL_STEPS, "optimiser.learning_rate": "0.005", "optimiser.rehearsal": "0.5"},
-    ),
-    "small steps, rank 64": ("default", {**SMALL_STEPS, "trained.rank": "64", "trained.alpha": "64"}),
-    "small steps, full": (
-        "default", {**SMALL_STEPS, **WHOLE, "trained.what": "full", "optimiser.learning_rate": "0.0002"},
-    ),
-    "small steps, image head": (
-        "default", {**SMALL_STEPS, **WHOLE, "trained.what": "image_head", "optimiser.learning_rate": "0.001"},
-    ),
-    "150 small steps": (
-        "default", {"optimiser.windows_per_step": "60", "optimiser.steps": "150", "optimiser.learning_rate": "0.002"},
-    ),
-    "decayed": ("default", {**SMALL_STEPS, "optimiser.learning_rate": "0.01", "optimiser.decay": "true"}),
+    "rehearsal": ("default", {"optimiser.rehearsal": "0.5"}),
     "decayed, more windows": (
-        "default",
-        {**SMALL_STEPS, "optimiser.learning_rate": "0.01", "optimiser.decay": "true", "windows.per_rollout": "24"},
+        "default", {"optimiser.learning_rate": "0.01", "optimiser.decay": "true", "windows.per_rollout": "24"},
     ),
-    "decayed, more windows, 150 steps": (
-        "default",
-        {"optimiser.windows_per_step": "60", "optimiser.steps": "150", "optimiser.learning_rate": "0.01",
-         "optimiser.decay": "true", "windows.per_rollout": "24"},
-    ),
+    "full": ("default", {**WHOLE, "trained.what": "full", "optimiser.learning_rate": "0.0002"}),
+    "image head": ("default", {**WHOLE, "trained.what": "image_head", "optimiser.learning_rate": "0.001"}),
     **{f"default, {rollouts} rollouts": ("default", {}) for rollouts in (6, 12, 25)},
 }  # fmt: skip
 
