@@ -29,7 +29,7 @@ from worldagen_sim.evaluation import Result, Trial
 from worldagen_sim.paired import compare, pair_episodes
 
 RESULTS = Path(__file__).parent / "results"
-TEN_STEPS = {"optimiser.steps": "10", "optimiser.clip": "1.0"}
+TEN_STEPS = {"optimiser.passes": "10", "optimiser.clip": "1.0"}
 RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and what differs
     "default": ("default", {}),
     "paper": ("paper", {}),

@@ -41,7 +41,7 @@ RESULT = Path(__file__).parent / "results" / "adaptation_search.json"
 ROLLOUTS = 66
 KNOWN_SCENES, KNOWN_SEED = "A,B,C", 1000  # the expert's episodes there, on seeds that are not in the training set
 KNOWN_WINDOWS = 96
-LARGE_STEPS = {"optimiser.windows_per_step": "0", "optimiser.steps": "10"}  # on all 300 windows: the same work
+LARGE_STEPS = {"optimiser.windows_per_step": "0", "optimiser.passes": "10"}  # on all 300 windows: the same work
 WHOLE = {"optimiser.clip": "1.0", "optimiser.keep_actions": "0.0"}
 RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and what differs
     "default": ("default", {}),
@@ -51,13 +51,13 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
     **{
         f"full, {steps} steps at {rate}": (
             "paper",
-            {"trained.what": "full", "optimiser.learning_rate": rate, "optimiser.steps": steps, "optimiser.clip": "1.0"},
+            {"trained.what": "full", "optimiser.learning_rate": rate, "optimiser.passes": steps, "optimiser.clip": "1.0"},
         )
         for steps, rate in (("1", "0.0005"), ("10", "0.0005"))
     },
     "image head, 10 steps": (
         "paper",
-        {"trained.what": "image_head", "optimiser.learning_rate": "0.001", "optimiser.steps": "10", "optimiser.clip": "1.0"},
+        {"trained.what": "image_head", "optimiser.learning_rate": "0.001", "optimiser.passes": "10", "optimiser.clip": "1.0"},
     ),
     "large steps": ("default", LARGE_STEPS),
     "large steps, free": ("default", {**LARGE_STEPS, "optimiser.keep_actions": "0"}),
@@ -66,7 +66,7 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
     "rank 4": ("default", {"trained.rank": "4", "trained.alpha": "4"}),
     "rank 64": ("default", {"trained.rank": "64", "trained.alpha": "64"}),
     "rate 0.002": ("default", {"optimiser.learning_rate": "0.002"}),
-    "150 steps at 0.002": ("default", {"optimiser.steps": "150", "optimiser.learning_rate": "0.002"}),
+    "150 steps at 0.002": ("default", {"optimiser.passes": "30", "optimiser.learning_rate": "0.002"}),
     "kept more": ("default", {"optimiser.keep_actions": "0.4"}),
     "free": ("default", {"optimiser.keep_actions": "0"}),
     "rehearsal": ("default", {"optimiser.rehearsal": "0.5"}),

@@ -37,7 +37,7 @@ HERE = Path(__file__).parent
 RESULT, PICTURE = HERE / "results" / "soak.json", HERE.parent / "docs" / "pictures" / "soak.png"
 CHECKPOINT, RANK, SIZE = "playtable", 16, 0.001
 ENABLED = {f"{node}.enabled": "true" for node in ("monitor", "recorder", "adapt", "explore")}
-RECIPE = "{windows: {per_rollout: 3}, trained: {rank: 16, alpha: 16.0}, optimiser: {steps: 4, clip: 1.0, keep_actions: 0.1}}\n"
+RECIPE = "{windows: {per_rollout: 3}, trained: {rank: 16, alpha: 16.0}, optimiser: {passes: 4, clip: 1.0, keep_actions: 0.1}}\n"
 EVERY_SAMPLES = 6  # kept in the result: one in 30 s
 
 WIDTH, PANEL, GAP, LEFT, RIGHT, TOP, BOTTOM, FINE = 1440, 150, 26, 110, 190, 70, 50, 2  # pixels

@@ -33,7 +33,7 @@ WINDOWS = WindowSection(frames=30, per_rollout=3, held_out_every=2)
 RECIPE = AdaptationRecipe(
     windows=WINDOWS,
     trained=TrainedSection(rank=4, alpha=8.0),
-    optimiser=OptimiserSection(steps=2, learning_rate=1e-2, clip=0.0),
+    optimiser=OptimiserSection(passes=2, learning_rate=1e-2, clip=0.0),
     gate=GateSection(resamples=200),
     batch=4,
 )
@@ -121,12 +121,12 @@ def plain_training(
         lora, lr=section.learning_rate, betas=(section.beta1, section.beta2), weight_decay=section.weight_decay
     )
     order, random = np.arange(len(plan)), np.random.default_rng(recipe.seed)
-    size, left = section.windows_per_step or len(plan), []
-    for step in range(section.steps):
-        if len(left) < size:
+    size = section.windows_per_step or len(plan)
+    a_pass = len(plan) // size
+    for step in range(section.passes * a_pass):
+        if step % a_pass == 0:
             random.shuffle(order)
-            left = order.tolist()
-        some, left = left[:size], left[size:]
+        some = order[step % a_pass * size :][:size].tolist()
         for window in some:
             loss = section.loss_weight * plain_loss(network, cache, numbers, plan, window, images) / size
             loss.backward()

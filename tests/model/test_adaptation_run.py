@@ -76,7 +76,7 @@ def test_an_adapter_tells_where_it_comes_from_and_how_it_was_judged(adapted):
     manifest = read_manifest(Path(adapted.folder))
     assert adapted.loss_after < adapted.loss_before
     assert manifest["windows"]["learned"]["count"] == adapted.windows == 6 and adapted.held_out_windows == 6
-    assert len(manifest["training"]["losses"]) == RECIPE.optimiser.steps
+    assert len(manifest["training"]["losses"]) == RECIPE.optimiser.passes
     assert [check["name"] for check in manifest["gate"]["checks"]] == [
         "finite", "held-out loss", "translation", "rotation", "gripper",
     ]  # fmt: skip
@@ -322,8 +322,8 @@ def test_choices_that_contradict_each_other_are_refused(tmp_path):
         load_adaptation_recipe("default", {"trained.projections": "q,z"})
 
 
-def in_process(place: Path, out: Path, steps: int) -> AdaptationProcess:
-    return AdaptationProcess(asked(place, out, overrides={"optimiser.steps": str(steps)}))
+def in_process(place: Path, out: Path, passes: int) -> AdaptationProcess:
+    return AdaptationProcess(asked(place, out, overrides={"optimiser.passes": str(passes)}))
 
 
 def wait_for(running: AdaptationProcess, stage: str, deadline_s: float = 200.0) -> None:

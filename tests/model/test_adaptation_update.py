@@ -48,7 +48,13 @@ def trained_by(network, exploration, recipe):
 @pytest.mark.parametrize("config", [CANVAS, TINY, GPT2], ids=["painted on the last", "blank", "gpt2"])
 @pytest.mark.parametrize(
     "changes",
-    [{"steps": 1}, {"steps": 3}, {"steps": 4, "windows_per_step": 3}, {"clip": 1e-4}, {"clip": 1e-4, "clip_running_sum": True}],
+    [
+        {"passes": 1},
+        {"passes": 3},
+        {"passes": 2, "windows_per_step": 3},
+        {"clip": 1e-4},
+        {"clip": 1e-4, "clip_running_sum": True},
+    ],
     ids=["one step", "three steps", "small steps", "clipped", "clipped as published"],
 )
 def test_the_update_is_the_plain_one(exploration, config, changes):
@@ -69,24 +75,35 @@ def test_the_update_is_the_plain_one(exploration, config, changes):
 
 
 def test_a_rate_that_decays_falls_by_the_same_after_each_step(exploration):
-    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, steps=4, learning_rate=0.008, decay=True))
+    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, passes=4, learning_rate=0.008, decay=True))
     _, curve = trained_by(build(CANVAS), exploration, recipe)
     assert curve.rates == pytest.approx((0.008, 0.006, 0.004, 0.002))
 
 
-def test_small_steps_use_every_window_once_before_any_again(exploration, monkeypatch):
+def test_small_steps_use_every_window_once_in_a_pass(exploration, monkeypatch):
     cache, numbers = exploration
     network = build(CANVAS)
-    recipe = replace(RECIPE, batch=2, optimiser=replace(RECIPE.optimiser, steps=6, windows_per_step=3))
+    recipe = replace(RECIPE, batch=2, optimiser=replace(RECIPE.optimiser, passes=2, windows_per_step=3))
     tensors = window_tensors(network, cache, numbers)
     seen: list[int] = []
+    told: list[tuple[int, int]] = []
     each = WorldLoss.each
     monkeypatch.setattr(WorldLoss, "each", lambda self, of, windows: seen.extend(windows.tolist()) or each(self, of, windows))
     with training_of(network, recipe.trained, recipe.seed) as trained:
-        curve = train_adapter(network, trained, tensors, recipe)
-    assert len(curve.losses) == 6 and len(seen) == 18
-    whole = len(tensors) // 3 * 3
-    assert 3 < whole <= 18 and len(set(seen[:whole])) == whole
+        curve = train_adapter(network, trained, tensors, recipe, lambda done, of, _: told.append((done, of)))
+    steps = len(tensors) // 3
+    assert steps > 1 and len(curve.losses) == 2 * steps and told[-1] == (6 * steps, 6 * steps)
+    for once in (seen[: 3 * steps], seen[3 * steps :]):
+        assert len(once) == len(set(once)) == 3 * steps
+
+
+def test_fewer_windows_than_a_step_asks_for_are_all_of_it(exploration):
+    few = replace(RECIPE, optimiser=replace(RECIPE.optimiser, passes=2, windows_per_step=1000))
+    (some, curve), (others, _) = (
+        trained_by(build(CANVAS), exploration, recipe)
+        for recipe in (few, replace(RECIPE, optimiser=replace(RECIPE.optimiser, passes=2)))
+    )
+    assert len(curve.losses) == 2 and all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
 
 
 def test_the_loss_of_a_window_is_that_of_the_whole_network(exploration):
@@ -106,7 +123,7 @@ def test_each_frame_is_encoded_once_though_windows_share_it(exploration):
 
 def test_one_step_from_zero_is_known_in_closed_form(exploration):
     """B becomes -lr g / (|g| + eps), A shrinks by 1 - lr decay: the first step of AdamW is the sign of the gradient."""
-    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, steps=1))
+    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, passes=1))
     network = build(CANVAS)
     cache, numbers = exploration
     tensors = window_tensors(network, cache, numbers)
@@ -130,7 +147,7 @@ def test_as_published_the_rate_of_the_only_step_is_zero(exploration):
     weights, curve = trained_by(build(CANVAS), exploration, recipe)
     assert curve.rates == (0.0,)
     assert all(torch.equal(b, torch.zeros_like(b)) for b in weights[1::2])
-    assert learning_rate(recipe.optimiser, 102, 204) == pytest.approx(0.5 * recipe.optimiser.learning_rate)
+    assert learning_rate(recipe.optimiser, 102, 1, 204) == pytest.approx(0.5 * recipe.optimiser.learning_rate)
     assert load_adaptation_recipe("paper").optimiser.learning_rate == 0.005
 
 
@@ -165,7 +182,7 @@ def test_keeping_the_actions_keeps_them_closer(exploration):
         windows, actions = np.arange(len(tensors)), ActionNumbers(network)
         with torch.no_grad():
             before = actions.of(tensors, windows)[0]
-        recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, steps=8, keep_actions=weight))
+        recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, passes=8, keep_actions=weight))
         with training_of(network, recipe.trained, recipe.seed) as trained:
             train_adapter(network, trained, tensors, recipe)
             with torch.no_grad():
@@ -195,7 +212,7 @@ def test_what_the_policy_answers_in_a_window_is_what_the_whole_network_answers(e
 
 
 def test_a_loss_that_is_no_number_ends_it_in_words(exploration):
-    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, steps=30, learning_rate=1.0, clip=0.0))
+    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, passes=30, learning_rate=1.0, clip=0.0))
     network = build(CANVAS)
     with torch.no_grad():
         network.image_head.norm.weight.fill_(1e25)

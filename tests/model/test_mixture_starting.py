@@ -242,7 +242,7 @@ def test_before_the_first_step_the_network_is_the_mixture_and_afterwards_the_bas
 def test_actions_are_held_near_those_of_the_base_not_of_the_start(exploration):
     cache, numbers = exploration
     recipe = replace(RECIPE, trained=SECTION)
-    recipe = replace(recipe, optimiser=replace(recipe.optimiser, steps=12, keep_actions=100.0))
+    recipe = replace(recipe, optimiser=replace(recipe.optimiser, passes=12, keep_actions=100.0))
     network = build(CANVAS)
     tensors, windows = window_tensors(network, cache, numbers), np.arange(4)
     actions = ActionNumbers(network)

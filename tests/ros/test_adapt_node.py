@@ -43,7 +43,7 @@ def place(tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("place")
     recipes = {
         "short": replace(RECIPE, gate=ANYTHING),
-        "long": replace(RECIPE, optimiser=replace(RECIPE.optimiser, steps=10_000), gate=ANYTHING),
+        "long": replace(RECIPE, optimiser=replace(RECIPE.optimiser, passes=10_000), gate=ANYTHING),
     }
     for name, recipe in recipes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(asdict(recipe)), "utf-8")

@@ -21,7 +21,7 @@ from worldagen_sim.protocol import find_protocol, request_of
 SMALL = AdaptationRecipe(
     windows=WindowSection(frames=24, per_rollout=2, held_out_every=2),
     trained=TrainedSection(rank=2, alpha=4.0),
-    optimiser=OptimiserSection(steps=2, learning_rate=1e-3),
+    optimiser=OptimiserSection(passes=2, learning_rate=1e-3),
 )
 REQUEST = StoryRequest(rollouts=4, steps=24, episodes=1, chains=1, max_steps=5)
 

@@ -47,9 +47,9 @@ class TrainedSection:
 class OptimiserSection:
     """AdamW. The loss of a window is loss_weight * (MSE static + MSE wrist) / 2, its gradient the mean over a step's."""
 
-    steps: int = setting(1, "optimiser steps", low=1, high=10_000)
+    passes: int = setting(1, "how often all windows are gone through", low=1, high=10_000)
     windows_per_step: int = setting(
-        0, "windows of each step, the next ones of a shuffled order that begins anew when it ends; 0: all, as published", low=0
+        0, "windows of each optimiser step, so many steps a pass; 0: all, one step a pass, as published", low=0
     )
     learning_rate: float = setting(5e-3, "of every step, or of the first where it decays", low=0.0, high=1.0)
     decay: bool = setting(False, "let the rate fall to nothing, by the same amount after each step")

@@ -97,11 +97,11 @@ class ActionNumbers:
         return _wide(arm[:, ::steps]), _wide(logits[:, ::steps])
 
 
-def learning_rate(section: OptimiserSection, step: int, windows: int) -> float:
-    """Of the step-th step, from 0. Published: cosine with linear warm-up over as many steps as there are windows."""
+def learning_rate(section: OptimiserSection, step: int, steps: int, windows: int) -> float:
+    """Of the step-th of so many, from 0. Published: cosine, with a linear warm-up of as many steps as there are windows."""
     if section.warm_up_rule == "none":
-        return section.learning_rate * (1.0 - step / section.steps if section.decay else 1.0)
-    warm_up, total = windows, windows * section.steps  # one epoch of batches of one window; epochs are steps
+        return section.learning_rate * (1.0 - step / steps if section.decay else 1.0)
+    warm_up, total = windows, windows * section.passes  # one epoch of batches of one window; epochs are passes
     if step < warm_up:
         return section.learning_rate * step / warm_up
     return section.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warm_up) / max(1, total - warm_up)))
@@ -127,11 +127,11 @@ def train_adapter(
     )
     answers = _answers_of_base(actions, trained, tensors, recipe) if section.keep_actions else None
     random = np.random.default_rng(recipe.seed)
-    portions = _portions(len(tensors), section.windows_per_step, random)
+    portions = _portions(len(tensors), section, random)
+    steps = section.passes * (len(tensors) // _size(len(tensors), section))
     losses, rates, norms = [], [], []
     began_s = time.perf_counter()
-    for step in range(section.steps):
-        order = next(portions)
+    for step, order in enumerate(portions):
         adam.zero_grad(set_to_none=True)
         for pair in trained.pairs:  # exact: see above
             pair.a.requires_grad_(step > 0 or bool(pair.b.any()))
@@ -151,7 +151,7 @@ def train_adapter(
                 )
             if section.clip and section.clip_running_sum:
                 torch.nn.utils.clip_grad_norm_(parameters, section.clip)
-            progress(done + step * len(order), section.steps * len(order), summed / done)
+            progress(done + step * len(order), steps * len(order), summed / done)
         if rehearsed is not None and section.rehearsal:
             some = np.sort(
                 random.choice(len(rehearsed), min(len(rehearsed), round(section.rehearsal * len(order))), replace=False)
@@ -159,13 +159,13 @@ def train_adapter(
             for start in range(0, len(some), recipe.batch):
                 windows = some[start : start + recipe.batch]
                 (section.loss_weight * loss.each(rehearsed, windows).sum() / len(order)).backward()
-                progress(done + step * len(order), section.steps * len(order), summed / done)
+                progress(done + step * len(order), steps * len(order), summed / done)
         for pair in trained.pairs:
             pair.a.requires_grad_(True)
             if pair.a.grad is None:
                 pair.a.grad = torch.zeros_like(pair.a)  # so that the optimiser decays it and counts its steps
         norm = torch.nn.utils.clip_grad_norm_(parameters, section.clip or math.inf)
-        rate = learning_rate(section, step, len(order))
+        rate = learning_rate(section, step, steps, len(order))
         for group in adam.param_groups:
             group["lr"] = rate
         adam.step()
@@ -176,14 +176,18 @@ def train_adapter(
     return Curve(tuple(losses), tuple(rates), tuple(norms), time.perf_counter() - began_s)
 
 
-def _portions(windows: int, at_once: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """The windows of each step, (at_once,) numbers: all of them once, in a random order, before any comes again. 0: all."""
-    size = min(at_once, windows) or windows
-    order = np.arange(windows)
-    while True:
+def _portions(windows: int, section: OptimiserSection, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """The windows of each step, all of them once in every pass, in a random order; a rest that fills no step waits."""
+    size, order = _size(windows, section), np.arange(windows)
+    for _ in range(section.passes):
         random.shuffle(order)
-        for start in range(0, windows - size + 1, size):  # the few that are left over wait for another order
+        for start in range(0, windows - size + 1, size):
             yield order[start : start + size].copy()
+
+
+def _size(windows: int, section: OptimiserSection) -> int:
+    """Windows of a step."""
+    return min(section.windows_per_step, windows) or windows
 
 
 @torch.no_grad()
