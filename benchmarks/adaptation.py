@@ -42,8 +42,15 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
 }
 
 Pair = tuple[Trial, Result, Result]  # an episode, before and after
-EXPLORED = ("scene", "seed", "rollouts", "noise", "steps")  # of a request: what makes an exploration, and an evaluation
-PLAYED = ("scene", "episodes", "chains", "max_steps")
+EXPLORED = (
+    "scene",
+    "seed",
+    "rollouts",
+    "noise",
+    "steps",
+    "options",
+)  # of a request: what makes an exploration, and an evaluation
+PLAYED = ("scene", "episodes", "chains", "max_steps", "options")
 
 
 def main() -> None:
@@ -57,6 +64,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=0, help="of each task")
     parser.add_argument("--chains", type=int, default=200)
     parser.add_argument("--max-steps", type=int, default=180, help="of each task")
+    parser.add_argument("--options", default="", help='of the simulator, e.g. "noise=0.1", for exploration and evaluations')
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("out/adaptation"))
     parser.add_argument("--results", type=Path, default=None, help="file (default: benchmarks/results/adaptation_SCENES.json)")
@@ -126,9 +134,11 @@ def _story(args: argparse.Namespace, scene: str, name: str, seed: int) -> Story:
     recipe, overrides = RECIPES[name]
     request = StoryRequest(
         scene=scene, recipe=recipe, rollouts=args.rollouts, noise=args.noise, seed=seed, episodes=args.episodes,
-        chains=args.chains, max_steps=args.max_steps, overrides=overrides,
+        chains=args.chains, max_steps=args.max_steps, overrides=overrides, options=args.options,
     )  # fmt: skip
-    return Story(args.checkpoint, name, args.out / f"{_plain(scene)}_{name}_{seed}", request)
+    return Story(
+        args.checkpoint, name, args.out / "_".join([_plain(scene), name, str(seed), *filter(None, [args.options])]), request
+    )
 
 
 def _pass_on(stories: Sequence[Story], told: Story) -> None:
