@@ -29,15 +29,17 @@ from worldagen_sim.evaluation import Result, Trial
 from worldagen_sim.paired import compare, pair_episodes
 
 RESULTS = Path(__file__).parent / "results"
-TEN_STEPS = {"optimiser.passes": "10", "optimiser.clip": "1.0"}
 RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and what differs
     "default": ("default", {}),
     "paper": ("paper", {}),
     "paper_0005": ("paper", {"optimiser.learning_rate": "0.0005"}),
     "published": ("published", {}),
     **{f"paper_rank{rank}": ("paper", {"trained.rank": str(rank)}) for rank in (16, 64, 256)},
-    "image_head": ("paper", {"trained.what": "image_head", "optimiser.learning_rate": "0.001", **TEN_STEPS}),
-    "full": ("paper", {"trained.what": "full", "optimiser.learning_rate": "0.0005", **TEN_STEPS}),
+    "image_head": ("image_head", {}),
+    "full": (
+        "paper",
+        {"trained.what": "full", "optimiser.learning_rate": "0.0005", "optimiser.passes": "10", "optimiser.clip": "1.0"},
+    ),
     "free": ("default", {"optimiser.keep_actions": "0.0"}),
 }
 

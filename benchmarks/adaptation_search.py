@@ -55,10 +55,7 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
         )
         for steps, rate in (("1", "0.0005"), ("10", "0.0005"))
     },
-    "image head, 10 steps": (
-        "paper",
-        {"trained.what": "image_head", "optimiser.learning_rate": "0.001", "optimiser.passes": "10", "optimiser.clip": "1.0"},
-    ),
+    "image head, 10 steps": ("image_head", {}),
     "large steps": ("default", LARGE_STEPS),
     "large steps, free": ("default", {**LARGE_STEPS, "optimiser.keep_actions": "0"}),
     "k and v": ("default", {"trained.projections": "k,v"}),
@@ -74,7 +71,7 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
         "default", {"optimiser.learning_rate": "0.01", "optimiser.decay": "true", "windows.per_rollout": "24"},
     ),
     "full": ("default", {**WHOLE, "trained.what": "full", "optimiser.learning_rate": "0.0002"}),
-    "image head": ("default", {**WHOLE, "trained.what": "image_head", "optimiser.learning_rate": "0.001"}),
+    "image head, 50 steps": ("image_head", {"optimiser.windows_per_step": "60"}),
     **{f"default, {rollouts} rollouts": ("default", {}) for rollouts in (6, 12, 25)},
 }  # fmt: skip
 

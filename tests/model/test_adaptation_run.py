@@ -102,6 +102,8 @@ def test_peft_itself_reads_the_adapter_and_answers_as_the_merged_weights_do(plac
 def test_whole_weights_are_kept_and_loaded_too(place, tmp_path, what):
     recipe = write_recipe(tmp_path / "whole.yaml", replace(RECIPE, trained=replace(RECIPE.trained, what=what)))
     made = adapt(asked(place, tmp_path, recipe=str(recipe)))
+    drift = read_manifest(Path(made.folder))["gate"]["drift"]
+    assert (drift["translation_p99_m"] == drift["rotation_p99_rad"] == drift["gripper_flips"] == 0) == (what == "image_head")
     network, bank = loaded(place)
     before = {name: weight.clone() for name, weight in weights_of(network).items()}
     bank.keep(bank.load(Path(made.folder)))
@@ -316,6 +318,7 @@ def test_choices_that_contradict_each_other_are_refused(tmp_path):
         load_adaptation_recipe("papr")
     with pytest.raises(ConfigError, match="set batch to 1"):
         load_adaptation_recipe("default", {"optimiser.clip_running_sum": "true"})
+    assert load_adaptation_recipe("image_head").trained.what == "image_head"
     with pytest.raises(ConfigError, match=r"optimiser\.decay and optimiser\.warm_up_rule"):
         load_adaptation_recipe("published", {"optimiser.decay": "true"})
     with pytest.raises(ConfigError, match="expected some of: q, k, v"):

@@ -268,7 +268,7 @@ class AdaptConfig:
 
     enabled: bool = setting(False, "start the adapt node; it waits for goals of the action adapt")
     checkpoint: str = setting("", "what is adapted, a shipped name or a folder; empty: the policy's")
-    recipe: str = setting("default", "for goals that name none: default, paper, published or a YAML file")
+    recipe: str = setting("default", "for goals that name none: default, image_head, paper, published or a YAML file")
     folder: str = setting("adapters", "where adapters go; relative: from where the stack is started")
     shadow_timeout_s: float = setting(
         300.0,

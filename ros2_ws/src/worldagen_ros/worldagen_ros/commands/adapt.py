@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the story, or with --bag that of the adapters")
     parser.add_argument("--bag", default="", help="adapt from this bag, or folder of bags, only")
     parser.add_argument("--checkpoint", default="playtable", help="a shipped one's name or a folder (default: playtable)")
-    parser.add_argument("--recipe", default="default", help="default, paper, published or a YAML file (default: default)")
+    parser.add_argument(
+        "--recipe", default="default", help="default, image_head, paper, published or a YAML file (default: default)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the recipe, e.g. trained.rank=64")
     parser.add_argument(
         "--rehearse", default="", metavar="KIND:PATH", help="stored data of known places, for optimiser.rehearsal"
