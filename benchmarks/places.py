@@ -55,6 +55,7 @@ NEW = {  # arm -> rollouts of the exploration, whether it starts from the mixtur
     "new from zero, 5 explorations": (MANY, False),  # the oracle: made in this very place as the bank's adapters in theirs
     "new from the mixture, 5 explorations": (MANY, True),
 }
+AS_MEASURED = ("--set", "optimiser.windows_per_step=0")  # `default` as it was when results/places.json was made
 BASE, REFERENCES = "base", ("base", "nearest")
 
 
@@ -99,7 +100,7 @@ class Bench:
         out = self.root / "adapters" / f"{_plain(scene)}_{rollouts}{'_mixture' if start else ''}"
         begin = ("--start", start) if start else ()
         bag = self.explored(scene, rollouts)
-        self.once(out, "adapt", "--bag", bag, "--checkpoint", self.checkpoint, "--out", out, *begin)
+        self.once(out, "adapt", "--bag", bag, "--checkpoint", self.checkpoint, "--out", out, *AS_MEASURED, *begin)
         return _one_of(out)
 
     def known(self) -> list[str]:
