@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from record import command_line, write_result
+from record import write_result
 
 from worldagen.adaptation.gate import judge_drift, measure_drift, measure_reduction
 from worldagen.adaptation.recipe import AdaptationRecipe, WindowSection, load_adaptation_recipe
@@ -92,22 +92,12 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     known = args.out / "known"
     if not (known / "episodes").is_dir():
-        words = (
-            "--scenes",
-            KNOWN_SCENES,
-            "--episodes-per-task",
-            "1",
-            "--seed",
-            str(KNOWN_SEED),
-            "--direct",
-            "--out",
-            str(known),
-        )
-        subprocess.run(["worldagen", "record", *words], check=True)
+        words = f"--scenes {KNOWN_SCENES} --episodes-per-task 1 --seed {KNOWN_SEED} --direct --out".split()
+        subprocess.run(["worldagen", "record", *words, known], check=True)
     with ProcessPoolExecutor(min(args.processes, len(places)), get_context("spawn")) as workers:
         list(workers.map(partial(_search, args.checkpoint, recipes, args.out), places))
     lines = [json.loads(line) for file in sorted(args.out.glob("*.jsonl")) for line in file.read_text("utf-8").splitlines()]
-    write_result(RESULT, {"command": command_line(), "rollouts": ROLLOUTS, "lines": lines})
+    write_result(RESULT, {"rollouts": ROLLOUTS, "lines": lines})
 
 
 def _search(checkpoint: str, recipes: list[str], out: Path, place: str) -> None:
