@@ -52,13 +52,20 @@ class Robot:
     def __init__(self, client: StackClient) -> None:
         self._client = client
         self._sent_ns: list[int] = []
-        self.chunks: list[ActionChunk] = []
+        self.chunks: list[ActionChunk] = []  # decisions
+        self._held = 0
         client.create_subscription(
             PoseStamped, topics.TARGET_POSE, timed(lambda _, at_ns: self._sent_ns.append(at_ns)), EVERYTHING
         )
-        client.create_subscription(ActionChunk, topics.ACTION_CHUNK, self.chunks.append, EVERYTHING)
+        client.create_subscription(ActionChunk, topics.ACTION_CHUNK, self._hear, EVERYTHING)
         self._load: Any = client.create_client(LoadAdapter, topics.LOAD_ADAPTER)
         self._route: Any = client.create_client(Route, topics.ROUTE)
+
+    def _hear(self, chunk: ActionChunk) -> None:
+        if chunk.inference_time > 0.0:
+            self.chunks.append(chunk)
+        else:  # the policy's watchdog: a decision was late
+            self._held += 1
 
     def begin(self) -> None:
         """Drive until the end."""
@@ -71,6 +78,7 @@ class Robot:
         """Start counting afresh."""
         self._sent_ns.clear()
         self.chunks.clear()
+        self._held = 0
 
     def drive(self, seconds: float) -> None:
         """Let time pass."""
@@ -108,6 +116,7 @@ class Robot:
             "chunks": len(self.chunks),
             "chunks_lost": int(np.sum(steps[steps > 1] - 1)),
             "afresh": int(np.sum(steps < 1)),  # begun again after a gap in the pictures: too little processor time
+            "held": self._held,  # by the watchdog, for want of a decision in time
             "load_average": round(os.getloadavg()[0], 2),
         }
 
@@ -133,7 +142,7 @@ def measure_swaps(
         told["quiet"].append({"seconds": round(spent_s, 1), **robot.counted()})
         print(f"swapping {told['swapping'][-1]}\nquiet    {told['quiet'][-1]}", flush=True)
     totals = {
-        kind: {key: sum(r[key] for r in rs) for key in ("commands", "ticks_missed", "chunks_lost", "afresh")}
+        kind: {key: sum(r[key] for r in rs) for key in ("commands", "ticks_missed", "chunks_lost", "afresh", "held")}
         for kind, rs in told.items()
     }
     return {

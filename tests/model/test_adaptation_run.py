@@ -226,6 +226,19 @@ def test_what_does_not_fit_is_refused_by_name_before_a_weight_moves(place, adapt
         bank.activate(adapted.adapter_id)
 
 
+def test_an_adapter_outlives_the_settings_of_the_recipe_that_made_it(place, adapted, tmp_path):
+    folder = copy_of(adapted, tmp_path)
+    manifest = read_manifest(folder)
+    manifest["recipe"]["optimiser"] = {"steps": 10, "of_another_version": True}
+    (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    _, bank = loaded(place)
+    assert bank.load(folder).id == adapted.adapter_id
+    del manifest["recipe"]["trained"]
+    (folder / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(AdaptationError, match="the recipe has no part 'trained'; adapt again"):
+        bank.load(folder)
+
+
 def test_what_is_no_adapter_is_told_so(place, tmp_path):
     network, _ = load_checkpoint(place / "checkpoint")
     with pytest.raises(AdaptationError, match="no such file; give the folder of an adapter"):

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from worldagen.adaptation.recipe import AdaptationRecipe, TrainedSection
 from worldagen.adaptation.trained import PARTS, lora_config, lora_names, projection_pattern
-from worldagen.config import apply_tree
+from worldagen.config import Section, apply_tree
 from worldagen.errors import AdaptationError, ConfigError
 from worldagen.network.config import BackboneConfig, NetworkConfig
 from worldagen.network.worldagen import WorldAgen
@@ -58,7 +58,7 @@ class AdapterFiles:
 
     folder: Path
     manifest: Mapping[str, Any]
-    recipe: AdaptationRecipe
+    trained: TrainedSection
     tensors: Mapping[str, torch.Tensor]
 
 
@@ -146,7 +146,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def load_adapter(folder: Path, config: NetworkConfig, base: Weights, digest: str) -> Adapter:
     """Read an adapter, check it and merge it with a base. Moves no weight. Raises AdaptationError as `read_files`."""
     files = read_files(folder, config, base, digest)
-    section, manifest = files.recipe.trained, files.manifest
+    section, manifest = files.trained, files.manifest
     weights = merge_lora(section, config, files.tensors, base) if section.what == "lora" else files.tensors
     moved = {name: tensor.to(base[name].device) for name, tensor in weights.items()}
     return Adapter(manifest["id"], folder, manifest["gate"]["verdict"], manifest, moved)
@@ -163,8 +163,7 @@ def read_files(folder: Path, config: NetworkConfig, base: Weights, digest: str) 
             f"{folder} belongs to a base with the digest {manifest['base'][:12]}..., this network has {digest[:12]}...; "
             "adapt this checkpoint, or load the other"
         )
-    recipe = read_recipe(manifest, folder)
-    section = recipe.trained
+    section = read_section(manifest, folder, "trained", TrainedSection())
     file = folder / (LORA if section.what == "lora" else WEIGHTS)
     _refuse_damage(folder, manifest["files"], file.name)
     try:
@@ -175,13 +174,19 @@ def read_files(folder: Path, config: NetworkConfig, base: Weights, digest: str) 
     broken = sorted(name for name, tensor in tensors.items() if not torch.isfinite(tensor).all())
     if broken:
         raise AdaptationError(f"{file}: numbers that are not finite in {', '.join(broken[:3])}; this adapter must not be used")
-    return AdapterFiles(folder, manifest, recipe, tensors)
+    return AdapterFiles(folder, manifest, section, tensors)
 
 
-def read_recipe(manifest: Mapping[str, Any], folder: Path) -> AdaptationRecipe:
-    """The recipe that an adapter was made by. Raises AdaptationError."""
+def read_section(manifest: Mapping[str, Any], folder: Path, name: str, section: Section) -> Section:
+    """A part of the recipe that an adapter was made by; section: of its kind. Raises AdaptationError.
+
+    Only the part that is needed: an adapter outlives the settings of optimisers, and its weights are what they are.
+    """
+    file = folder / MANIFEST
+    if name not in manifest["recipe"]:
+        raise AdaptationError(f"{file}: the recipe has no part {name!r}; adapt again")
     try:
-        return apply_tree(AdaptationRecipe(), manifest["recipe"], str(folder / MANIFEST))
+        return apply_tree(section, manifest["recipe"][name], str(file), f"recipe.{name}.")
     except ConfigError as error:
         raise AdaptationError(f"{error}; this adapter was made by another version") from None
 

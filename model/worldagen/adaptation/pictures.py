@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from worldagen.adaptation.adapter import read_manifest, read_recipe
+from worldagen.adaptation.adapter import read_manifest, read_section
 from worldagen.adaptation.bank import AdapterBank
+from worldagen.adaptation.recipe import WindowSection
 from worldagen.adaptation.update import WorldLoss
 from worldagen.adaptation.windows import WindowTensors, plan_windows, split_windows
 from worldagen.checkpoint import find_checkpoint, load_checkpoint
@@ -26,12 +27,10 @@ COLUMNS = ("last seen", "base expects", "adapter expects", "what came")
 def draw_before_and_after(checkpoint: str, adapter: Path, bag: str, cache: Path, count: int = 5) -> Image.Image:
     """A page: the held-out windows in which most changes, one of a rollout. Raises what reading any of these raises."""
     network, conventions = load_checkpoint(find_checkpoint(checkpoint))
-    recipe = read_recipe(read_manifest(adapter), adapter)
+    section = read_section(read_manifest(adapter), adapter, "windows", WindowSection())
     frames = open_cache(cache, [f"bag:{bag}"], picture_sizes(network.config), conventions.image)
-    _, judged = split_windows(plan_windows(frames.episodes, network.config, recipe.windows), recipe.windows.held_out_every)
-    tensors = WindowTensors(
-        judged, frames, network_numbers(frames, conventions), network, conventions.image, recipe.windows.words
-    )
+    _, judged = split_windows(plan_windows(frames.episodes, network.config, section), section.held_out_every)
+    tensors = WindowTensors(judged, frames, network_numbers(frames, conventions), network, conventions.image, section.words)
     side = network.config.image_head.size
     shown = {view: frames.pictures(view, side) for view in VIEWS}
     last, came = judged.frames[:, -1], judged.targets[:, -1]

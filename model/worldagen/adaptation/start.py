@@ -18,7 +18,7 @@ def read_start(folder: Path, section: TrainedSection, config: NetworkConfig, bas
     if section.what != "lora":
         raise AdaptationError(f"trained.what is {section.what!r}; only lora starts from an adapter. Start it from the base")
     files = read_files(folder, config, base, digest)
-    found = files.recipe.trained
+    found = files.trained
     if found.what != "lora":
         raise AdaptationError(f"{folder}: an adapter of the kind {found.what!r} is no start; give one of the kind lora")
     for name in ("rank", "alpha"):

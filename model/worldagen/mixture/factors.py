@@ -62,7 +62,7 @@ def read_factors(folder: Path, config: NetworkConfig, base: Weights, digest: str
     Raises AdaptationError for all that `adaptation.adapter.read_files` refuses, and BankError for an adapter that is no LoRA.
     """
     files = read_files(folder, config, base, digest)
-    section, manifest = files.recipe.trained, files.manifest
+    section, manifest = files.trained, files.manifest
     if section.what != "lora":
         raise BankError(f"{folder}: an adapter of the kind {section.what!r} cannot be mixed; adapt with trained.what=lora")
     # Copies: what safetensors gives lies in its file, which somebody may cut off.

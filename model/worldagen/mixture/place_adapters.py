@@ -50,13 +50,13 @@ def read_adapter(folder: Path, network: "WorldAgen", base: str, checkpoint: str,
     network: the base; base: the digest of its weights; checkpoint: how it is called. Raises BankError for another base or
     kind, a rejected one without a reason to allow it, and for damaged files.
     """
-    from worldagen.adaptation.adapter import MANIFEST, REJECTED, load_adapter, read_manifest, read_recipe, weights_of
-    from worldagen.adaptation.recipe import PROJECTIONS, chosen_layers, chosen_projections
+    from worldagen.adaptation.adapter import MANIFEST, REJECTED, load_adapter, read_manifest, read_section, weights_of
+    from worldagen.adaptation.recipe import PROJECTIONS, TrainedSection, chosen_layers, chosen_projections
     from worldagen.errors import AdaptationError
 
     try:
         manifest = read_manifest(folder)
-        section = read_recipe(manifest, folder).trained
+        section = read_section(manifest, folder, "trained", TrainedSection())
         if manifest["base"] != base:
             raise BankError(
                 f"{folder} belongs to a base with the digest {manifest['base'][:12]}..., the bank to {base[:12]}...; adapt the "

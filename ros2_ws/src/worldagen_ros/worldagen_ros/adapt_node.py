@@ -13,7 +13,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock, ClockType
 
 from worldagen.adaptation.process import AdaptationCanceled, AdaptationProcess
-from worldagen.adaptation.recipe import AdaptationRecipe, load_adaptation_recipe
+from worldagen.adaptation.recipe import GateSection, load_adaptation_recipe
 from worldagen.adaptation.request import ENCODING, JUDGING, READING, TRAINING, AdaptationRequest, Adapted, Progress
 from worldagen.deciding import Shadowed
 from worldagen.errors import WorldAgenError
@@ -199,7 +199,7 @@ class AdaptNode(ManagedNode):
 
     def judge(self, adapted: Adapted, told: ShadowReport) -> None:
         """The comparison is complete: its bounds join those of the gate."""
-        from worldagen.adaptation.adapter import read_manifest, read_recipe, settle_checks  # torch: only where it is used
+        from worldagen.adaptation.adapter import read_manifest, read_section, settle_checks  # torch: only where it is used
         from worldagen.adaptation.shadowing import judge_shadow
 
         folder = Path(adapted.folder)
@@ -207,8 +207,8 @@ class AdaptNode(ManagedNode):
             told.adapter_id, 0, told.decisions, told.wanted, told.translation_p99, told.rotation_p99, told.gripper_flips
         )
         try:
-            recipe: AdaptationRecipe = read_recipe(read_manifest(folder), folder)
-            gate = settle_checks(folder, judge_shadow(shadowed, self.policy.rows, recipe.gate))["gate"]
+            bounds = read_section(read_manifest(folder), folder, "gate", GateSection())
+            gate = settle_checks(folder, judge_shadow(shadowed, self.policy.rows, bounds))["gate"]
         except WorldAgenError as error:  # somebody removed it, or the disk is full
             self.finish(Adapt.Result.FAULT, [str(error)])
             return
