@@ -199,7 +199,7 @@ def exploration(place):
     return open_exploration(place / "bags", place / "cache")
 
 
-@pytest.mark.parametrize("changes", [{"steps": 1}, {"steps": 3}, {"steps": 1, "clip": 1e-4, "clip_running_sum": True}],
+@pytest.mark.parametrize("changes", [{"passes": 1}, {"passes": 3}, {"passes": 1, "clip": 1e-4, "clip_running_sum": True}],
                          ids=["one step", "three steps", "clipped as published"])  # fmt: skip
 def test_the_update_from_a_start_is_the_plain_one(exploration, changes):
     """In double precision: AdamW divides gradients by their size, so rounding shows where they are next to nothing."""
