@@ -23,7 +23,5 @@ def give_way() -> None:
     """
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    with contextlib.suppress(OSError, AttributeError):  # AttributeError: not Linux
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # a core that it runs on counts as free for whoever awakes
     with contextlib.suppress(OSError):  # not there where sessions do not count
         Path("/proc/self/autogroup").write_text(str(SESSION_NICENESS), encoding="ascii")
