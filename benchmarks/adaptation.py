@@ -44,14 +44,8 @@ RECIPES: dict[str, tuple[str, dict[str, str]]] = {  # name -> shipped recipe and
 }
 
 Pair = tuple[Trial, Result, Result]  # an episode, before and after
-EXPLORED = (
-    "scene",
-    "seed",
-    "rollouts",
-    "noise",
-    "steps",
-    "options",
-)  # of a request: what makes an exploration, and an evaluation
+# Of a request: what makes an exploration, and an evaluation.
+EXPLORED = ("scene", "seed", "rollouts", "noise", "steps", "options")
 PLAYED = ("scene", "episodes", "chains", "max_steps", "options")
 
 
