@@ -127,11 +127,11 @@ def train_adapter(
     )
     answers = _answers_of_base(actions, trained, tensors, recipe) if section.keep_actions else None
     random = np.random.default_rng(recipe.seed)
-    portions = _portions(len(tensors), section, random)
-    steps = section.passes * (len(tensors) // _size(len(tensors), section))
+    size = min(section.windows_per_step, len(tensors)) or len(tensors)
+    steps = section.passes * (len(tensors) // size)
     losses, rates, norms = [], [], []
     began_s = time.perf_counter()
-    for step, order in enumerate(portions):
+    for step, order in enumerate(_portions(len(tensors), size, section.passes, random)):
         adam.zero_grad(set_to_none=True)
         for pair in trained.pairs:  # exact: see above
             pair.a.requires_grad_(step > 0 or bool(pair.b.any()))
@@ -165,7 +165,7 @@ def train_adapter(
             if pair.a.grad is None:
                 pair.a.grad = torch.zeros_like(pair.a)  # so that the optimiser decays it and counts its steps
         norm = torch.nn.utils.clip_grad_norm_(parameters, section.clip or math.inf)
-        rate = learning_rate(section, step, steps, len(order))
+        rate = learning_rate(section, step, steps, len(tensors))
         for group in adam.param_groups:
             group["lr"] = rate
         adam.step()
@@ -176,18 +176,13 @@ def train_adapter(
     return Curve(tuple(losses), tuple(rates), tuple(norms), time.perf_counter() - began_s)
 
 
-def _portions(windows: int, section: OptimiserSection, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """The windows of each step, all of them once in every pass, in a random order; a rest that fills no step waits."""
-    size, order = _size(windows, section), np.arange(windows)
-    for _ in range(section.passes):
+def _portions(windows: int, size: int, passes: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """The windows of each step, (size,): all of them once in every pass, in a random order; a rest that fills no step waits."""
+    order = np.arange(windows)
+    for _ in range(passes):
         random.shuffle(order)
         for start in range(0, windows - size + 1, size):
             yield order[start : start + size].copy()
-
-
-def _size(windows: int, section: OptimiserSection) -> int:
-    """Windows of a step."""
-    return min(section.windows_per_step, windows) or windows
 
 
 @torch.no_grad()
