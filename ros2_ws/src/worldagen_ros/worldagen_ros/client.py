@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.action import ActionClient
 from rclpy.node import Node
@@ -19,6 +18,7 @@ from worldagen_msgs.srv import ResetPolicy, ResetSimulator
 from worldagen_ros import qos, topics
 from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.messages import stamp_to_ns
+from worldagen_ros.spinning import spin_once
 
 
 class StackError(WorldAgenError):
@@ -56,7 +56,7 @@ class StackClient(Node):
             self._watch()
             if time.monotonic() > deadline:
                 raise StackError(f"waited {patience_s:g} s for {what}; look at the log of the nodes")
-            rclpy.spin_once(self, timeout_sec=0.05)
+            spin_once(self, 0.05)
 
     def wait_until_ready(self, with_simulator: bool = True) -> None:
         """Until the policy, and the simulator if there is one, answer."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -24,6 +23,7 @@ from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.messages import stamp_to_ns
 from worldagen_ros.recorded import contract_of_deployment
 from worldagen_ros.specs import remappings_of
+from worldagen_ros.spinning import open_ros, spin_once
 
 DISCOVERY_S = 6.0  # so long publishers and their first messages are waited for
 INFO, COMPRESSED = " info", "/compressed"  # how a role of a CameraInfo and a compressed picture's topic end
@@ -175,8 +175,7 @@ def listen(config: DeploymentConfig, namespace: str, seconds: float) -> tuple[Li
     Returns the listener, the topics that somebody publishes with their types, and the nodes that publish a clock.
     """
     context = Context()
-    rclpy.init(args=[], context=context)
-    try:
+    with open_ros(context):
         remapped = [part for old, new in remappings_of(namespace) for part in ("-r", f"{old}:={new}")]
         node = Node(
             "doctor",
@@ -196,12 +195,10 @@ def listen(config: DeploymentConfig, namespace: str, seconds: float) -> tuple[Li
         graph, clocks = listener.look_at_graph(), listener.clocks()
         executor.shutdown()
         node.destroy_node()
-    finally:
-        rclpy.try_shutdown(context=context)
     return listener, graph, clocks
 
 
 def _spin(executor: SingleThreadedExecutor, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not until():
-        executor.spin_once(timeout_sec=0.05)
+        spin_once(executor, 0.05)

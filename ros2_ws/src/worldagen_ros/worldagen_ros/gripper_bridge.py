@@ -7,6 +7,7 @@ GripperCommand from control_msgs. Neither is among our own packages: without the
 """
 
 import importlib
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -151,11 +152,12 @@ class GripperBridge(Node):
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's own handler ends the spinning
     rclpy.init()
     code = 0
     try:
         rclpy.spin(GripperBridge())
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except WorldAgenError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -2,14 +2,14 @@
 
 import time
 
-import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from worldagen.latency import LatencyWindow, format_table
 from worldagen_msgs.msg import LatencyTrace
 from worldagen_ros import messages, qos, topics
+from worldagen_ros.spinning import open_ros, spin_once
 
 SHOW_PERIOD_S = 1.0
 AGAIN = "\033[H\033[J"  # to the upper left, and clear what is below
@@ -35,17 +35,16 @@ class LatencyListener(Node):
 
 def listen(namespace: str, seconds: float | None, live: bool) -> LatencyWindow:
     """The newest traces of what runs, after that time or, without one, Ctrl-C."""
-    rclpy.init(args=[])
-    node, executor = LatencyListener(namespace, live), SingleThreadedExecutor()
-    executor.add_node(node)
-    until_s = float("inf") if seconds is None else time.monotonic() + seconds
-    try:
-        while (left_s := until_s - time.monotonic()) > 0 and rclpy.ok():
-            executor.spin_once(timeout_sec=min(left_s, 0.2))
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return node.window
+    with open_ros():
+        node, executor = LatencyListener(namespace, live), SingleThreadedExecutor()
+        executor.add_node(node)
+        until_s = float("inf") if seconds is None else time.monotonic() + seconds
+        try:
+            while (left_s := until_s - time.monotonic()) > 0:
+                spin_once(executor, min(left_s, 0.2))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            executor.shutdown()
+            node.destroy_node()
+        return node.window

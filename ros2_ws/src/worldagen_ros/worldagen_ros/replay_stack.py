@@ -16,7 +16,6 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
@@ -35,6 +34,7 @@ from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.client import Execution, StackClient, StackError
 from worldagen_ros.config import DeploymentConfig
 from worldagen_ros.definitions import topic_of
+from worldagen_ros.spinning import open_ros, spin_once
 from worldagen_ros.stack import Stack
 from worldagen_ros.watching import EVERYTHING
 
@@ -152,7 +152,7 @@ class Player(StackClient):
             if now_s - shown_s > SEND_AGAIN_S:
                 shown_s = now_s
                 self._show(seen)
-            rclpy.spin_once(self, timeout_sec=0.05)
+            spin_once(self, 0.05)
         return self._rows[decision.stamp_ns]
 
     def _check(self) -> None:
@@ -173,7 +173,7 @@ class Player(StackClient):
 
     def _spin_until(self, deadline_ns: int, done: Callable[[], bool] = lambda: False) -> None:
         while (left_ns := deadline_ns - time.monotonic_ns()) > 0 and not done():
-            rclpy.spin_once(self, timeout_sec=min(left_ns * 1e-9, 0.05))
+            spin_once(self, min(left_ns * 1e-9, 0.05))
 
     def _on_chunk(self, msg: ActionChunk) -> None:
         chunk = messages.decode_chunk(msg, self._frame_id)
@@ -185,22 +185,18 @@ def open_policy(bag: Bag, run: RecordedRun, config: DeploymentConfig, clock: boo
     """Start the nodes and wait until they listen. Raises StackError, with their last words, when one ends."""
     namespace = f"replay_{os.getpid()}"
     lines: list[str] = []
-    rclpy.init(args=[])
-    try:
-        with Stack(config, lambda name, line: lines.append(f"[{name}] {line}"), namespace, domain) as stack:
+    with open_ros(), Stack(config, lambda name, line: lines.append(f"[{name}] {line}"), namespace, domain) as stack:
 
-            def watch() -> None:
-                if ended := stack.ended():
-                    raise StackError(f"{ended}; it said last:\n  " + "\n  ".join(lines[-LINES_TOLD:]))
+        def watch() -> None:
+            if ended := stack.ended():
+                raise StackError(f"{ended}; it said last:\n  " + "\n  ".join(lines[-LINES_TOLD:]))
 
-            player = Player(namespace, watch, bag, run, config.robot.frame_id, clock)
-            try:
-                player.wait_until_connected()
-                yield player
-            finally:
-                player.destroy_node()
-    finally:
-        rclpy.try_shutdown()
+        player = Player(namespace, watch, bag, run, config.robot.frame_id, clock)
+        try:
+            player.wait_until_connected()
+            yield player
+        finally:
+            player.destroy_node()
 
 
 def offered_again(topic: Topic) -> QoSProfile:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.action import ActionClient
 
 from worldagen_msgs.action import Adapt
@@ -30,6 +29,7 @@ from worldagen_ros import qos, topics
 from worldagen_ros.acquaintance import Acquaintance
 from worldagen_ros.client import Execution, StackClient, StackError
 from worldagen_ros.messages import stamp_to_ns
+from worldagen_ros.spinning import spin_once
 from worldagen_ros.stack import Stack
 from worldagen_ros.watching import EVERYTHING, timed
 
@@ -210,7 +210,7 @@ class Soak:
         began_s = time.monotonic()
         samples, swaps, episodes = [self._look(0.0)], 0, 0
         while (now_s := time.monotonic() - began_s) < plan.seconds:
-            rclpy.spin_once(self._client, timeout_sec=0.05)
+            spin_once(self._client, 0.05)
             if problem := self._stack.ended() or self._refused:
                 raise StackError(f"{problem}{self._said.complaints()}")
             if now_s >= len(samples) * plan.sample_s:

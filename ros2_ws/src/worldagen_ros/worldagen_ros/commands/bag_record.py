@@ -26,8 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     # Here, because `worldagen bag info` looks at this module for its options and needs no ROS.
-    import rclpy
-    from rclpy.executors import ExternalShutdownException
     from rclpy.node import Node
 
     from worldagen.bags.contract import KEY, NAME
@@ -36,28 +34,28 @@ def run(args: argparse.Namespace) -> int:
     from worldagen_ros.overrides import parse_overrides
     from worldagen_ros.recorded import contract_of_deployment, recorded_of
     from worldagen_ros.recorder import Recorder
+    from worldagen_ros.spinning import open_ros, spin_once
     from worldagen_ros.stack import stack_environment
 
     deployment = load_deployment(args.deployment, parse_overrides(args.set))
     os.environ.update(stack_environment(os.environ, args.domain))
-    rclpy.init(args=[])
-    node = Node("bag_recorder", namespace=args.namespace, enable_rosout=False)
-    ended: list[RecordingReport] = []
-    recorder = Recorder(node, recorded_of(deployment), deployment.recorder, ended.append)
-    contract = contract_of_deployment(deployment, node.resolve_topic_name)
-    deadline = float("inf")
-    try:
-        recorder.start(args.bag, {NAME: {KEY: contract.to_json()}})
-        print(f"recording into {args.bag}; Ctrl-C ends it", flush=True)
-        with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
-            while rclpy.ok() and not ended and time.monotonic() < deadline:
-                rclpy.spin_once(node, timeout_sec=0.1)
-                if args.seconds and deadline == float("inf") and recorder.progress().messages:
-                    deadline = time.monotonic() + args.seconds
-        report = ended[0] if ended else recorder.stop()
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with open_ros():
+        node = Node("bag_recorder", namespace=args.namespace, enable_rosout=False)
+        ended: list[RecordingReport] = []
+        recorder = Recorder(node, recorded_of(deployment), deployment.recorder, ended.append)
+        contract = contract_of_deployment(deployment, node.resolve_topic_name)
+        deadline = float("inf")
+        try:
+            recorder.start(args.bag, {NAME: {KEY: contract.to_json()}})
+            print(f"recording into {args.bag}; Ctrl-C ends it", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                while not ended and time.monotonic() < deadline:
+                    spin_once(node, 0.1)
+                    if args.seconds and deadline == float("inf") and recorder.progress().messages:
+                        deadline = time.monotonic() + args.seconds
+            report = ended[0] if ended else recorder.stop()
+        finally:
+            node.destroy_node()
     print(report)
     for name, count in sorted(report.messages.items()):
         print(f"  {count:>8}  {name}")

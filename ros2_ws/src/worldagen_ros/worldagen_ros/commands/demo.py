@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import rclpy
 
 from worldagen.conventions import CONVENTIONS
 from worldagen.errors import WorldAgenError
@@ -22,6 +21,7 @@ from worldagen_msgs.msg import TaskState
 from worldagen_ros.client import StackClient, StackError
 from worldagen_ros.config import load_deployment
 from worldagen_ros.messages import stamp_to_ns
+from worldagen_ros.spinning import open_ros
 from worldagen_ros.stack import Stack, stack_environment
 from worldagen_ros.video import BAR, SIDE, STRIP, Compared, VideoWriter, draw_comparison, draw_frame, draw_poster
 from worldagen_ros.view import LiveView
@@ -176,7 +176,6 @@ def run(args: argparse.Namespace) -> int:
     view = LiveView() if args.view else None
     if view:
         print(view.how, flush=True)
-    rclpy.init(args=[])
     demo = Demo(args.out, view, "" if args.expert else args.checkpoint)
     policy, deployment = ("expert", "sim") if args.expert else ("network", "sim_network")
     print(
@@ -184,11 +183,10 @@ def run(args: argparse.Namespace) -> int:
         f"Times run from an observation to its chunk and to its first command.\n\n{HEAD}"
     )
     try:
-        with demo.stack(deployment) as (client, watcher):
+        with open_ros(), demo.stack(deployment) as (client, watcher):
             rows = [demo.episode(client, watcher, policy, task) for task in TASKS]
     finally:
         video = demo.close()
-        rclpy.try_shutdown()
     (args.out / "table.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
     print(f"\nvideo: {video}")
     print(f"logs:  {args.out / 'nodes.log'}\ndone in {time.monotonic() - started:.0f} s")

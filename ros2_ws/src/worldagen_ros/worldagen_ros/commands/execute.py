@@ -7,12 +7,12 @@ import argparse
 import contextlib
 import os
 
-import rclpy
 from rclpy.signals import SignalHandlerOptions
 
 from worldagen_msgs.action import ExecuteInstruction
 from worldagen_msgs.msg import TaskState
 from worldagen_ros.client import StackClient
+from worldagen_ros.spinning import open_ros
 from worldagen_ros.stack import stack_environment
 
 HELP = "tell a running stack what to do"
@@ -36,19 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     os.environ.update(stack_environment(os.environ, args.domain))
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    client = StackClient(args.namespace)
-    try:
-        client.wait_until_ready(with_simulator=bool(args.task))
-        if args.task:
-            print(f"reset: {client.reset_simulator(args.task, args.scene, args.seed)}")
-        execution = client.begin(args.instruction, args.time_limit)
-        print(f"following {args.instruction!r}; Ctrl-C cancels", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            client.wait(lambda: execution.done or (args.task and client.task_state.status != TaskState.RUNNING), "the end", 1e9)
-        result = execution.cancel()
-        print(f"{REASONS[result.reason]}: {result.message} after {result.decisions} decisions, {result.elapsed:.1f} s")
-        return 0 if result.reason != ExecuteInstruction.Result.FAULT else 1
-    finally:
-        client.destroy_node()
-        rclpy.try_shutdown()
+    with open_ros(signals=SignalHandlerOptions.NO):  # a goal is cancelled by talking to the stack
+        client = StackClient(args.namespace)
+        try:
+            client.wait_until_ready(with_simulator=bool(args.task))
+            if args.task:
+                print(f"reset: {client.reset_simulator(args.task, args.scene, args.seed)}")
+            execution = client.begin(args.instruction, args.time_limit)
+            print(f"following {args.instruction!r}; Ctrl-C cancels", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                client.wait(
+                    lambda: execution.done or (args.task and client.task_state.status != TaskState.RUNNING), "the end", 1e9
+                )
+            result = execution.cancel()
+            print(f"{REASONS[result.reason]}: {result.message} after {result.decisions} decisions, {result.elapsed:.1f} s")
+            return 0 if result.reason != ExecuteInstruction.Result.FAULT else 1
+        finally:
+            client.destroy_node()

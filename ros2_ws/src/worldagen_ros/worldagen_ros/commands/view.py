@@ -69,19 +69,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _listen(view, namespace: str, predictions: bool) -> None:
     """Until Ctrl-C."""
-    import rclpy
-    from rclpy.executors import ExternalShutdownException
-
+    from worldagen_ros.spinning import open_ros, spin_once
     from worldagen_ros.viewing_live import ViewNode
 
-    rclpy.init(args=[])
-    node = ViewNode(view, namespace, predictions)
-    try:
-        with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
-            rclpy.spin(node)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with open_ros():
+        node = ViewNode(view, namespace, predictions)
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    spin_once(node, 0.2)
+        finally:
+            node.destroy_node()
 
 
 def _tell(view) -> None:
