@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.15)
     parser.add_argument("--episodes", type=int, default=0, help="of each task")
     parser.add_argument("--chains", type=int, default=200)
+    parser.add_argument("--canary", type=int, default=0, help="episodes of each task for the gate")
     parser.add_argument("--max-steps", type=int, default=180, help="of each task")
     parser.add_argument("--options", default="", help='of the simulator, e.g. "noise=0.1", for exploration and evaluations')
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
@@ -130,11 +131,10 @@ def _story(args: argparse.Namespace, scene: str, name: str, seed: int) -> Story:
     recipe, overrides = RECIPES[name]
     request = StoryRequest(
         scene=scene, recipe=recipe, rollouts=args.rollouts, noise=args.noise, seed=seed, episodes=args.episodes,
-        chains=args.chains, max_steps=args.max_steps, overrides=overrides, options=args.options,
+        chains=args.chains, canary_episodes=args.canary, max_steps=args.max_steps, overrides=overrides, options=args.options,
     )  # fmt: skip
-    return Story(
-        args.checkpoint, name, args.out / "_".join([_plain(scene), name, str(seed), *filter(None, [args.options])]), request
-    )
+    told = [args.options, f"canary={args.canary}" if args.canary else ""]
+    return Story(args.checkpoint, name, args.out / "_".join([_plain(scene), name, str(seed), *filter(None, told)]), request)
 
 
 def _pass_on(stories: Sequence[Story], told: Story) -> None:
