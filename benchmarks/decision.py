@@ -21,7 +21,10 @@ import numpy as np
 import torch
 from record import write_result
 
+from worldagen.capturing import capture_backbone
 from worldagen.conventions import decode_actions
+from worldagen.engines.probe import draw_probe
+from worldagen.network.captured import CudaGraphs
 from worldagen.session import NetworkPolicy, make_policy
 from worldagen.types import Observation
 
@@ -38,7 +41,7 @@ STAGES = {
     "backbone": "backbone",
     "image head": "image_head",
 }
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Clock:
@@ -63,8 +66,8 @@ class Clock:
 
 
 class Bench:
-    """Both evaluations of one network, and three more sessions: one prepares ahead, one does so with the backbone as
-    transformers computes it, and one cannot reuse keys and values."""
+    """Both evaluations of one network, and more sessions: one prepares ahead, one does so with the backbone as transformers
+    computes it, one cannot reuse keys and values, and on a GPU one prepares ahead with its backbone captured."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         first = make_policy(args.preset, seed=0, threads=args.threads)
@@ -77,8 +80,13 @@ class Bench:
         self.transformers = NetworkPolicy(network, conventions)
         self.transformers.use_plain_backbone()
         self.plain = PlainEvaluation(network, conventions, "aligned", INSTRUCTION)
-        for policy in (self.session, self.ahead, self.recomputing, self.transformers):
+        self.captured = self._capture() if args.device == "cuda" else None
+        for policy in (self.session, self.ahead, self.recomputing, self.transformers, *filter(None, [self.captured])):
             policy.reset(INSTRUCTION)
+
+    def _capture(self) -> NetworkPolicy | None:
+        policy = NetworkPolicy(self.network, self.session.conventions)
+        return policy if capture_backbone(policy, draw_probe(), CudaGraphs(), print) else None
 
     def decide(self, observation: Observation, clock: Clock) -> tuple[float, float]:
         """One decision of everybody; the largest gaps of actions (in the network's numbers) and of pixels."""
@@ -90,6 +98,9 @@ class Bench:
         clock.time("prepared session: prepare, while the robot moves", self.ahead.prepare)
         clock.time("the same with the backbone of transformers: act", lambda: self.transformers.act(observation))
         clock.time("the same with the backbone of transformers: prepare", self.transformers.prepare)
+        if (captured := self.captured) is not None:
+            clock.time("captured session: act", lambda: captured.act(observation))
+            clock.time("captured session: prepare", captured.prepare)
         self.recomputing.act(observation)
         clock.time("session without key and value reuse: predict", self.recomputing.predict_pixels)
         actions = self.session.conventions.actions
@@ -210,6 +221,11 @@ def main() -> None:
             "with a world prediction": _ratio(plain, both),
             "prepared ahead, than with the backbone of transformers": _ratio(
                 parts["the same with the backbone of transformers: act"], parts["prepared session: act"]
+            ),
+            **(
+                {"captured, than prepared ahead": _ratio(parts["prepared session: act"], parts["captured session: act"])}
+                if bench.captured is not None
+                else {}
             ),
         },
         "largest_gap": {"actions": max(gap for gap, _ in gaps), "pixels": max(gap for _, gap in gaps)},

@@ -46,6 +46,7 @@ from worldagen.history import (
 from worldagen.mixture.factors import LevelWeights, LoraFactors, read_factors
 from worldagen.mixture.mixer import Mixer
 from worldagen.mixture.stacked import Room
+from worldagen.network.captured import CapturedBackbone, Recorder
 from worldagen.network.config import VIEWS, find_preset
 from worldagen.network.heads import join_patches
 from worldagen.network.layout import CONTEXT_GROUPS, Group
@@ -108,9 +109,24 @@ class NetworkPolicy:
 
     def use_plain_backbone(self) -> None:
         """Let transformers compute the backbone, as in training; for comparisons. Before the first `reset`, or after one."""
-        self._attender = self.network
+        self._use_attender(self.network)
+
+    def use_lean_backbone(self) -> None:
+        """The backbone as a session begins with; the plain one where there is no other for it."""
+        self._use_attender(LeanBackbone(self.network) if fits(self.network) else self.network)
+
+    def use_captured_backbone(self, record: Recorder) -> CapturedBackbone | None:
+        """Let recorded work compute the backbone; it has to be rehearsed. None where there is no lean one to be recorded."""
+        if not fits(self.network):
+            return None
+        captured = CapturedBackbone(self.network, record)
+        self._use_attender(captured)
+        return captured
+
+    def _use_attender(self, attender: Attender) -> None:
+        self._attender = attender
         if self._mixing is not None:
-            self._mixing.move_to(self._attender)
+            self._mixing.move_to(attender)
         self._forget()
 
     @property
@@ -205,7 +221,7 @@ class NetworkPolicy:
 
     def read_factors(self, folder: Path) -> LoraFactors:
         """An adapter's folder, checked, for `use_mixture`. Raises AdaptationError, or BankError for one that is no LoRA."""
-        return read_factors(folder, self.network.config, self.adapters.base, self.adapters.digest)
+        return read_factors(folder, self.network.config, self.adapters.stored, self.adapters.digest)
 
     def use_mixture(self, factors: Mapping[str, LoraFactors], weights: LevelWeights, override: str = "") -> None:
         """Let a mixture of adapters drive in the place of what is active, between two decisions.
@@ -304,7 +320,7 @@ class NetworkPolicy:
             raise PredictionUnavailable("there is no prediction before the first chunk")
         if self._pictures is None:
             with torch.inference_mode():
-                canvas = self.network.canvas(*self._decision.seen)
+                canvas = self.network.canvas(*(pictures.to(self.network.position) for pictures in self._decision.seen))
                 patches = self.network.paint(self._imagine(self._decision), None if canvas is None else canvas[None])[
                     0
                 ]  # (n, 2, P, C)
@@ -356,14 +372,18 @@ class NetworkPolicy:
         return [seen[index] for index in sampled_frames(frames, rows)]
 
     def _pictures_of(self, observations: Sequence[Observation]) -> tuple[torch.Tensor, torch.Tensor]:
-        """n observations -> what the network sees of them: static and wrist pictures, (n, 3, H, H) normalised."""
+        """n observations -> what the network sees of them: static and wrist pictures, (n, 3, H, H) normalised, float32.
+
+        Whatever type the network is of: an engine of its encoder may be of a wider one.
+        """
         scaling, sizes = self.conventions.image, self.network.config.vision
         static, wrist = self._scaler.scale(
             scaling,
             ([seen.static_image for seen in observations], sizes.static_size),
             ([seen.wrist_image for seen in observations], sizes.wrist_size),
         )
-        return self._tensor(static), self._tensor(wrist)
+        device = self.network.position.device
+        return torch.from_numpy(static).to(device), torch.from_numpy(wrist).to(device)
 
     def _encode(
         self, observations: Sequence[Observation], pictures: tuple[torch.Tensor, torch.Tensor]
@@ -382,7 +402,7 @@ class NetworkPolicy:
                 latents, cls = self._encoder.encode(static, wrist)
                 if not (latents.isfinite().all() and cls.isfinite().all()):
                     raise EngineError(f"{self._encoder.name} gives numbers that are not finite")
-                return latents, cls
+                return latents.to(self.network.position), cls.to(self.network.position)
             except EngineError as error:
                 self._encoder, self._encoder_fault = None, f"{error}; torch computes the encoder from now on"
         return self.network.encode_frames(static, wrist)
@@ -396,12 +416,12 @@ class NetworkPolicy:
         newest = self._newest_unit(self._step)
         prompts, places = self._prompts(newest, Group.ACTION_PREDICTION)
         own, own_places = self._own(newest, frames)
-        tokens, indices = torch.cat([own, prompts]), torch.cat([own_places, places])
+        tokens, indices = torch.cat([own, prompts]), np.concatenate([own_places, places])
         memory, self._prepared = self._prepared, None
         if memory is None:
             memory = self._attender.memory()
             past, past_places = self._past(newest, past_chunks(list(self._executed), newest, self.history))
-            tokens, indices = torch.cat([past, tokens]), torch.cat([past_places, indices])
+            tokens, indices = torch.cat([past, tokens]), np.concatenate([past_places, indices])
         hidden = self._attender.attend(tokens[None], indices, memory)
         arm, gripper_logit = self.network.action_head(hidden[0, -len(prompts) :])
         return self._action_numbers(arm, gripper_logit), memory
@@ -421,22 +441,22 @@ class NetworkPolicy:
         units = self.network.config.units
         newest = self._newest_unit(decision.step)
         prompts, places = self._prompts(newest, Group.IMAGE_PREDICTION)
-        tokens, indices = torch.cat([self._executed[-1], prompts]), torch.cat([self._places(newest, [Group.ACTION]), places])
+        tokens = torch.cat([self._executed[-1], prompts])
+        indices = np.concatenate([self._places(newest, [Group.ACTION]), places])
         memory = decision.memory
         if memory is None or not world_pass_extends_action_pass(decision.step, units, self.history):
             *_, frames = self._frames
             past, past_places = self._past(newest, list(self._executed)[:newest], skip_newest=True)
             own, own_places = self._own(newest, frames)
-            tokens, indices = torch.cat([past, own, tokens]), torch.cat([past_places, own_places, indices])
+            tokens = torch.cat([past, own, tokens])
+            indices = np.concatenate([past_places, own_places, indices])
             memory = self._attender.memory()
         return self._attender.attend(tokens[None], indices, memory)[:, -len(prompts) :]
 
     def _newest_unit(self, step: int) -> int:
         return min(step, self.network.config.units - 1)
 
-    def _past(
-        self, newest: int, chunks: Sequence[torch.Tensor], skip_newest: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _past(self, newest: int, chunks: Sequence[torch.Tensor], skip_newest: bool = False) -> tuple[torch.Tensor, np.ndarray]:
         """Context tokens of the units before the newest, (T, D), and their window indices, (T,).
 
         skip_newest: the newest unit's own frames are in the history already and are no past.
@@ -447,21 +467,21 @@ class NetworkPolicy:
         for unit, (frames, chunk) in enumerate(zip(history[len(history) - newest :], chunks, strict=True)):
             pieces += [self._text, frames[Group.STATE], chunk, frames[Group.LATENT], frames[Group.CLS]]
             places.append(self._places(unit, CONTEXT_GROUPS))
-        return torch.cat(pieces), torch.cat(places)
+        return torch.cat(pieces), np.concatenate(places)
 
-    def _own(self, newest: int, frames: dict[Group, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _own(self, newest: int, frames: dict[Group, torch.Tensor]) -> tuple[torch.Tensor, np.ndarray]:
         """Context tokens of the newest unit without its actions, and their window indices."""
         assert self._text is not None
         tokens = torch.cat([self._text, frames[Group.STATE], frames[Group.LATENT], frames[Group.CLS]])
         return tokens, self._places(newest, [group for group in CONTEXT_GROUPS if group is not Group.ACTION])
 
-    def _prompts(self, newest: int, group: Group) -> tuple[torch.Tensor, torch.Tensor]:
+    def _prompts(self, newest: int, group: Group) -> tuple[torch.Tensor, np.ndarray]:
         """The newest unit's prediction tokens of a group, and their window indices."""
         return self.network.settle(self.network.prediction_tokens()[group]), self._places(newest, [group])
 
-    def _places(self, unit: int, groups: Sequence[Group]) -> torch.Tensor:
+    def _places(self, unit: int, groups: Sequence[Group]) -> np.ndarray:
         """Window indices of those groups of a unit."""
-        return torch.from_numpy(self.network.layout.indices(unit, groups)).to(self.network.position.device)
+        return self.network.layout.indices(unit, groups)
 
     def _encode_text(self, instruction: str) -> torch.Tensor:
         """An instruction -> its settled token (1, D), from the cache if it was given lately."""
@@ -492,7 +512,11 @@ def make_policy(preset: str, seed: int = 0, threads: int = 1, history: HistoryMo
     threads: CPU threads of torch for the whole process; part of what makes two runs equal.
     """
     torch.set_num_threads(threads)
+    return NetworkPolicy(make_random_network(preset, seed), find_preset_conventions(preset), history)
+
+
+def make_random_network(preset: str, seed: int = 0) -> WorldAgen:
+    """The network of that preset with random weights, the same with the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = WorldAgen(find_preset(preset))
-    return NetworkPolicy(network, find_preset_conventions(preset), history)
+        return WorldAgen(find_preset(preset))

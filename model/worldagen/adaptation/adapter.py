@@ -143,12 +143,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return tree
 
 
-def load_adapter(folder: Path, config: NetworkConfig, base: Weights, digest: str) -> Adapter:
-    """Read an adapter, check it and merge it with a base. Moves no weight. Raises AdaptationError as `read_files`."""
-    files = read_files(folder, config, base, digest)
+def load_adapter(folder: Path, config: NetworkConfig, base: Weights, digest: str, stored: Weights | None = None) -> Adapter:
+    """Read an adapter, check it and merge it with a base. Moves no weight. Raises AdaptationError as `read_files`.
+
+    stored: shapes and types that the base was stored with, where it runs in another type.
+    """
+    files = read_files(folder, config, stored or base, digest)
     section, manifest = files.trained, files.manifest
     weights = merge_lora(section, config, files.tensors, base) if section.what == "lora" else files.tensors
-    moved = {name: tensor.to(base[name].device) for name, tensor in weights.items()}
+    moved = {name: tensor.to(base[name]) for name, tensor in weights.items()}  # its device and its type
     return Adapter(manifest["id"], folder, manifest["gate"]["verdict"], manifest, moved)
 
 

@@ -21,7 +21,7 @@ from worldagen.adaptation.adapter import (
     weights_of,
 )
 from worldagen.errors import AdaptationError
-from worldagen.network.worldagen import WorldAgen
+from worldagen.network.worldagen import Stored, WorldAgen
 
 INPUT_FREE = ("backbone.", "image_head.", "image_tokens", "action_head.", "action_tokens", "state_head.", "state_token")
 LOADED_AT_MOST = 8
@@ -35,7 +35,8 @@ class AdapterBank:
         self._network = network
         self._parameters = dict(network.named_parameters())
         self._base: dict[str, torch.Tensor] = {}  # the base's tensors whose places are taken
-        self.digest = digest_of(weights_of(network))  # of the base
+        # Of the base as it was stored; adapters are checked against that.
+        self.digest, self.stored = network.stored or Stored(digest_of(weights_of(network)), weights_of(network))
         self._loaded: dict[str, Adapter] = {}
         self._mixed: Weights = {}  # what a mixture puts in the place of the base's
         self.active = ""  # id, "" for the base, MIXTURE
@@ -52,7 +53,7 @@ class AdapterBank:
 
     def load(self, folder: Path) -> Adapter:
         """Read, check and merge an adapter; it can be activated from now on. Moves no weight. Raises AdaptationError."""
-        return load_adapter(folder, self._network.config, self.base, self.digest)
+        return load_adapter(folder, self._network.config, self.base, self.digest, self.stored)
 
     def keep(self, adapter: Adapter) -> None:
         """Add a loaded adapter; the oldest that is not active makes room beyond LOADED_AT_MOST."""

@@ -84,11 +84,14 @@ class Gate:
 
     def __init__(self, network: WorldAgen, conventions: PolicyConventions, probe: Probe, limits: EngineLimits) -> None:
         self._network, self._conventions, self._probe, self.limits = network, conventions, probe, limits
-        self._tokens, self._rows, self.torch_encode_s = self._answers(TorchEngine(network))
+        self._tokens, self._rows, self.torch_encode_s = self._answers(TorchEngine(network), network)
 
-    def judge(self, engine: EncoderEngine) -> Parity:
-        """Run an engine on the probe set. Raises EngineError where it cannot run; passing is another question."""
-        tokens, rows, encode_s = self._answers(engine)
+    def judge(self, engine: EncoderEngine, network: WorldAgen | None = None) -> Parity:
+        """Run an engine on the probe set. Raises EngineError where it cannot run; passing is another question.
+
+        network: what decides, the gate's own where it is not given: another is the same in another type.
+        """
+        tokens, rows, encode_s = self._answers(engine, network or self._network)
         cosine, error = {}, {}
         for view in VIEWS:
             ours, theirs = self._tokens[view], tokens[view]
@@ -107,18 +110,18 @@ class Gate:
             encode_s=encode_s,
         )
 
-    def admit(self, engine: EncoderEngine) -> Parity:
+    def admit(self, engine: EncoderEngine, network: WorldAgen | None = None) -> Parity:
         """Judge, and raise EngineError with the numbers for an engine beyond a limit."""
-        parity = self.judge(engine)
+        parity = self.judge(engine, network)
         refusals = parity.refusals(self.limits)
         if refusals:
             raise EngineError(f"{engine.name} changes too much on {parity.probe}: {'; '.join(refusals)}")
         return parity
 
-    def _answers(self, engine: EncoderEngine) -> tuple[dict[str, torch.Tensor], np.ndarray, float]:
+    def _answers(self, engine: EncoderEngine, network: WorldAgen) -> tuple[dict[str, torch.Tensor], np.ndarray, float]:
         """Tokens of each view (T, D) of all frames, rows (R, 7), and median seconds of one frame."""
         watched = _Watched(engine)
-        policy = NetworkPolicy(self._network, self._conventions, encoder=watched)
+        policy = NetworkPolicy(network, self._conventions, encoder=watched)
         between = self._network.config.rows - 1 if self._network.config.frames > 1 else 0
         rows = []
         for instruction, observations in self._probe.runs:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 from worldagen.network.backbone import Qwen3Backbone
 from worldagen.network.worldagen import WorldAgen
 
+PLACES_KEPT = 128  # sets of places; a window that fills and is then full has three for each of its units
 JOINED_KEPT = 2  # sets of a layer's weights besides the base's: an active adapter's, and one that is compared with it
 PRODUCTS = {  # of a layer, by the projections that are joined in each
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -40,7 +42,7 @@ class Attender(Protocol):
         """Of a window of which nothing has been seen; for `attend` of the same object."""
         ...
 
-    def attend(self, tokens: torch.Tensor, indices: torch.Tensor, memory: Any = None) -> torch.Tensor:
+    def attend(self, tokens: torch.Tensor, indices: np.ndarray, memory: Any = None) -> torch.Tensor:
         """As WorldAgen.attend, of one window: (1, T, D) -> (1, T, D)."""
         ...
 
@@ -48,8 +50,8 @@ class Attender(Protocol):
 class LeanMemory:
     """Tokens of one window that the backbone has seen: their window indices (S,), their keys and values."""
 
-    def __init__(self, buffer: torch.Tensor, indices: torch.Tensor) -> None:
-        self.buffer, self.indices = buffer, indices  # (layers, 2, H, L, W); its first S are filled
+    def __init__(self, buffer: torch.Tensor) -> None:
+        self.buffer, self.indices = buffer, np.empty(0, dtype=np.int64)  # (layers, 2, H, L, W); its first S are filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,31 @@ class Added(NamedTuple):
     down: LowRank | None = None
 
 
+class LayerWeights(NamedTuple):
+    """What one layer multiplies with. Joined: queries, keys and values (3 H W, D); gate and up."""
+
+    norm_before: torch.Tensor
+    qkv: torch.Tensor
+    norm_queries: torch.Tensor
+    norm_keys: torch.Tensor
+    out: torch.Tensor
+    norm_after: torch.Tensor
+    gates: torch.Tensor
+    down: torch.Tensor
+
+
+class Places(NamedTuple):
+    """Where the tokens of a call stand: S + T in memory after it, of which T are its own.
+
+    mask: (T, S + T) bool, True where one may be read. cos, sin: (T, W) of its own.
+    """
+
+    first: int
+    mask: torch.Tensor
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+
 class LeanBackbone:
     """Belongs to the thread that owns the network. Weights may be exchanged between two calls, not changed in place."""
 
@@ -92,11 +119,12 @@ class LeanBackbone:
             config.head_dim,
             config.rms_norm_eps,
         )
-        self._rotary, self._norm = model.rotary_emb, model.norm
+        self._rotary, self._norm = model.rotary_emb, model.norm.weight
         self._layers = [_Layer(layer) for layer in model.layers]
         self.mix(None)
         self._spare: list[torch.Tensor] = []
         self._angles: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._places: OrderedDict[tuple[int, bytes], Places] = OrderedDict()
 
     def mix(self, added: Sequence[Added] | None) -> None:
         """What every layer adds from the next call on; None for nothing, which is the base to the last bit.
@@ -112,36 +140,51 @@ class LeanBackbone:
         while self._spare and (self._spare[-1].device, self._spare[-1].dtype) != (position.device, position.dtype):
             self._spare.pop()  # the network has moved
         buffer = self._spare.pop() if self._spare else torch.empty(shape, dtype=position.dtype, device=position.device)
-        memory = LeanMemory(buffer, torch.empty(0, dtype=torch.long, device=position.device))
+        memory = LeanMemory(buffer)
         weakref.finalize(memory, self._spare.append, buffer)
         return memory
 
-    def attend(self, tokens: torch.Tensor, indices: torch.Tensor, memory: LeanMemory | None = None) -> torch.Tensor:
+    def attend(self, tokens: torch.Tensor, indices: np.ndarray, memory: LeanMemory | None = None) -> torch.Tensor:
         """As WorldAgen.attend, of one window: (1, T, D) -> (1, T, D)."""
         memory = memory or self.memory()
-        first, heads, width = len(memory.indices), self._heads, self._width
-        memory.indices = torch.cat([memory.indices, indices])
-        last = len(memory.indices)
-        mask = self._network.mask[indices][:, memory.indices]  # (T, S + T)
-        cos, sin = (angles[indices] for angles in self._tables())
-        x = tokens[0]
-        for layer, added, kept in zip(self._layers, self._added, memory.buffer, strict=True):
-            joined, gates = layer.joined()
-            projected = _product(self._normalised(x, layer.norm_before), joined, added.qkv)
+        places = self.remember(memory, indices)
+        return self.compute(tokens[0], memory.buffer, places, [layer.weights() for layer in self._layers], self._norm)[None]
+
+    def remember(self, memory: LeanMemory, indices: np.ndarray) -> Places:
+        """Note that tokens of these window indices come next."""
+        first = len(memory.indices)
+        memory.indices = np.concatenate([memory.indices, indices])
+        cos, sin = self._tables()
+        key = first, memory.indices.tobytes()
+        if key not in self._places:
+            everything = torch.from_numpy(memory.indices).to(cos.device)
+            own = everything[first:]
+            self._places[key] = Places(first, self._network.mask[own][:, everything], cos[own], sin[own])
+            if len(self._places) > PLACES_KEPT:
+                self._places.popitem(last=False)
+        self._places.move_to_end(key)
+        return self._places[key]
+
+    def compute(
+        self, x: torch.Tensor, buffer: torch.Tensor, places: Places, weights: Sequence[LayerWeights], norm: torch.Tensor
+    ) -> torch.Tensor:
+        """(T, D) -> (T, D), adding keys and values to the buffer; nothing but products of these tensors."""
+        first, last, heads, width = places.first, places.mask.shape[1], self._heads, self._width
+        for layer, added, kept in zip(weights, self._added, buffer, strict=True):
+            projected = _product(self._normalised(x, layer.norm_before), layer.qkv, added.qkv)
             projected = projected.view(-1, 3, heads, width).permute(1, 2, 0, 3)
-            queries = _turned(self._normalised(projected[0], layer.norm_queries), cos, sin)
-            kept[0, :, first:last] = _turned(self._normalised(projected[1], layer.norm_keys), cos, sin)
+            queries = _turned(self._normalised(projected[0], layer.norm_queries), places.cos, places.sin)
+            kept[0, :, first:last] = _turned(self._normalised(projected[1], layer.norm_keys), places.cos, places.sin)
             kept[1, :, first:last] = projected[2]
             read = F.scaled_dot_product_attention(
-                queries[None], kept[None, 0, :, :last], kept[None, 1, :, :last], attn_mask=mask
+                queries[None], kept[None, 0, :, :last], kept[None, 1, :, :last], attn_mask=places.mask
             )
-            x = x + _product(read[0].transpose(0, 1).flatten(1), layer.out.weight, added.out)
-            gate, up = _product(self._normalised(x, layer.norm_after), gates, added.gates).chunk(2, dim=-1)
-            x = x + _product(F.silu(gate) * up, layer.down.weight, added.down)
-        return self._normalised(x, self._norm)[None]
+            x = x + _product(read[0].transpose(0, 1).flatten(1), layer.out, added.out)
+            gate, up = _product(self._normalised(x, layer.norm_after), layer.gates, added.gates).chunk(2, dim=-1)
+            x = x + _product(F.silu(gate) * up, layer.down, added.down)
+        return self._normalised(x, norm)
 
-    def _normalised(self, x: torch.Tensor, norm: nn.Module) -> torch.Tensor:
-        weight: Any = norm.weight
+    def _normalised(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.rms_norm(x, weight.shape, weight, self._eps)
 
     def _tables(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -151,6 +194,7 @@ class LeanBackbone:
             places = torch.arange(self._network.layout.length, device=position.device)
             cos, sin = self._rotary(position[None, None], places[None])
             self._angles = cos[0], sin[0]
+            self._places.clear()
         return self._angles
 
 
@@ -159,14 +203,28 @@ class _Layer:
 
     def __init__(self, layer: Any) -> None:
         attention = layer.self_attn
-        self.norm_before, self.norm_after = layer.input_layernorm, layer.post_attention_layernorm
-        self.norm_queries, self.norm_keys = attention.q_norm, attention.k_norm
-        self.out, self.down = attention.o_proj, layer.mlp.down_proj
+        self.norm_before, self.norm_after = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+        self.norm_queries, self.norm_keys = attention.q_norm.weight, attention.k_norm.weight
+        self.out, self.down = attention.o_proj.weight, layer.mlp.down_proj.weight
         self._parts = tuple([layer.get_submodule(name).weight for name in PRODUCTS[product]] for product in ("qkv", "gates"))
         self._kept: OrderedDict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]] = OrderedDict()
         with torch.inference_mode(False), torch.no_grad():
             whole = [_whole(parts) for parts in self._parts]
         self._base = self._key(), (whole[0], whole[1])
+
+    def weights(self) -> LayerWeights:
+        """As the network has them now."""
+        qkv, gates = self.joined()
+        return LayerWeights(
+            *(self.norm_before, qkv, self.norm_queries, self.norm_keys, self.out),
+            *(self.norm_after, gates, self.down),
+        )
+
+    @property
+    def parts(self) -> list[nn.Parameter]:
+        """The network's parameters in the order of LayerWeights, those that are joined one by one."""
+        qkv, gates = self._parts
+        return [self.norm_before, *qkv, self.norm_queries, self.norm_keys, self.out, self.norm_after, *gates, self.down]
 
     def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(3 H W, D) of queries, keys and values, and of gate and up, as the network has them now."""

@@ -10,7 +10,9 @@ P patches of a picture, C numbers of a patch.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -66,14 +68,28 @@ class WindowMemory:
         self.cache = Memory()
 
 
+class Stored(NamedTuple):
+    """What the weights of a network were before it was cast. Adapters are made for these.
+
+    digest: adaptation.adapter.digest_of; weights: by name, with shapes and types only (device meta).
+    """
+
+    digest: str
+    weights: Mapping[str, torch.Tensor]
+
+
 class WorldAgen(nn.Module):
-    """The network of one configuration, with fresh random weights from torch's global generator."""
+    """The network of one configuration, with fresh random weights from torch's global generator.
+
+    stored: where it was cast to run in another type, what it was; None where it is as it was stored.
+    """
 
     mask: torch.Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.stored: Stored | None = None
         self.layout = Layout.of(config)
         hidden, width = config.hidden, config.vision.width
         self.text = build_text(config.text)
@@ -181,17 +197,18 @@ class WorldAgen(nn.Module):
     def attend(
         self,
         tokens: torch.Tensor,
-        indices: torch.Tensor,
+        indices: torch.Tensor | np.ndarray,
         memory: "WindowMemory | None" = None,
     ) -> torch.Tensor:
         """Run the backbone on some settled tokens of the window, the others left out: (B, T, D) -> (B, T, D).
 
         indices: (T,) window indices of the tokens. memory: tokens of earlier calls, read as well; these are added to it.
         """
+        places = torch.as_tensor(indices, device=self.mask.device)
         if memory is None:
-            return self.backbone(tokens, self.mask[indices][:, indices], indices)
-        memory.indices = torch.cat([memory.indices.to(indices), indices])
-        return self.backbone(tokens, self.mask[indices][:, memory.indices], indices, memory.cache)
+            return self.backbone(tokens, self.mask[places][:, places], places)
+        memory.indices = torch.cat([memory.indices.to(places), places])
+        return self.backbone(tokens, self.mask[places][:, memory.indices], places, memory.cache)
 
     def _see(self, static: torch.Tensor, wrist: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Patch tokens and cls of both views; one batch where the views have the same size.

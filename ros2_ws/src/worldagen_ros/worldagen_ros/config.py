@@ -86,6 +86,17 @@ class PolicyConfig:
     )
     seed: int = setting(0, "seed of the random weights", low=0)
     threads: int = setting(1, "CPU threads of the network", low=1, high=256)
+    device: str = setting(
+        "auto", "where the network computes; auto: on the GPU where torch finds one", choices=("auto", "cpu", "cuda")
+    )
+    precision: str = setting(
+        "stored",
+        "type of the network, its encoder too where no engine encodes; one that moves actions beyond engine.limits is refused",
+        choices=("stored", "fp32", "bf16", "fp16"),
+    )
+    capture: bool = setting(
+        True, "on a GPU: record the backbone's work as CUDA graphs, used where they give the same numbers sooner"
+    )
     rows: int = setting(5, "experts only: rows of one chunk", low=1, high=100)
     replan_rows: int = setting(0, "rows after which a new decision is due; 0: a whole chunk", low=0, high=100)
     max_gap_s: float = setting(

@@ -247,20 +247,33 @@ def make_network(
 
     engine: what encodes its pictures, torch where it is not said. say: hears of engines that are tried, built and refused.
     """
-    from worldagen.checkpoint import find_checkpoint
-    from worldagen.engines.choosing import choose_engine
-    from worldagen.history import HistoryMode
-    from worldagen.session import load_policy, make_policy
+    import torch
 
-    history = cast(HistoryMode, policy.history)  # the deployment's choices are these
+    from worldagen.capturing import capture_backbone
+    from worldagen.checkpoint import find_checkpoint, load_checkpoint
+    from worldagen.engines.choosing import choose_engine
+    from worldagen.engines.probe import draw_probe
+    from worldagen.history import HistoryMode
+    from worldagen.network.captured import CudaGraphs
+    from worldagen.placement import move_network, narrow_network
+    from worldagen.policy_conventions import find_preset_conventions
+    from worldagen.session import NetworkPolicy, make_random_network
+
+    engine = engine or EngineConfig()
+    torch.set_num_threads(policy.threads)
     if policy.checkpoint:
-        session, source = load_policy(find_checkpoint(policy.checkpoint), policy.threads, history), policy.checkpoint
+        (network, conventions), source = load_checkpoint(find_checkpoint(policy.checkpoint)), policy.checkpoint
     else:
-        session = make_policy(policy.preset, policy.seed, policy.threads, history)
+        network, conventions = make_random_network(policy.preset, policy.seed), find_preset_conventions(policy.preset)
         source = f"{policy.preset} preset, random weights of seed {policy.seed}"
-    require_drivable(session.network.config, session.conventions, robot, source)
-    choice = choose_engine(session.network, session.conventions, engine or EngineConfig(), policy.threads, say)
-    session.use_encoder(choice.encoder)
+    require_drivable(network.config, conventions, robot, source)
+    move_network(network, policy.device, say)
+    choice = choose_engine(network, conventions, engine, policy.threads, say)
+    network = narrow_network(network, conventions, policy.precision, engine, choice.encoder, say)
+    history = cast(HistoryMode, policy.history)  # the deployment's choices are these
+    session = NetworkPolicy(network, conventions, history, choice.encoder)
+    if policy.capture and network.position.is_cuda:
+        capture_backbone(session, draw_probe(), CudaGraphs(), say)
     if policy.adapter:
         session.load_adapter(Path(policy.adapter), "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else "")
     decider = NetworkDecider(session, kinematics_of(robot), source, str(choice), policy)

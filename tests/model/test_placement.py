@@ -1,0 +1,171 @@
+"""A network runs where it is asked to, in a narrower type only where that passes, and never with tensors on two devices."""
+
+import numpy as np
+import pytest
+import torch
+from adaptation_making import make_adapter, small_checkpoint
+from small_networks import TINY, build, random_observations
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from worldagen.adaptation.adapter import digest_of, weights_of
+from worldagen.checkpoint import load_checkpoint
+from worldagen.engines.config import EngineConfig, EngineLimits
+from worldagen.errors import AdaptationError, ConfigError
+from worldagen.placement import cast_network, find_device, move_network, narrow_network
+from worldagen.policy_conventions import PRESET_CONVENTIONS
+from worldagen.session import NetworkPolicy
+
+CALVIN = PRESET_CONVENTIONS["calvin"]
+WIDE = EngineConfig(limits=EngineLimits(min_cosine=0.0, max_error=100.0, max_translation_m=1.0, max_gripper_flips=1.0))
+
+
+def test_without_a_gpu_auto_is_the_cpu_and_a_gpu_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device("auto") == find_device("cpu") == torch.device("cpu")
+    network, said = build(TINY), []
+    move_network(network, "auto", said.append)
+    assert said == ["the network computes on the CPU"]
+    with pytest.raises(ConfigError, match=r"'cuda' is asked for, and torch .* finds no GPU; .*`worldagen doctor`"):
+        move_network(network, "cuda")
+
+
+@pytest.mark.parametrize(("wanted", "told"), [("auto", ""), ("cuda", "does not fit on the GPU (CUDA out of memory)")])
+def test_a_gpu_that_is_too_small_means_the_cpu_or_a_refusal(monkeypatch, wanted, told):
+    network, said = build(TINY), []
+    monkeypatch.setattr("worldagen.placement.find_device", lambda _: torch.device("cuda"))
+    to = network.to
+
+    def full(device):
+        if str(device) == "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory\nTried to allocate ...")
+        return to(device)
+
+    monkeypatch.setattr(network, "to", full)
+    if told:
+        with pytest.raises(ConfigError, match="does not fit on the GPU"):
+            move_network(network, wanted, said.append)
+    else:
+        move_network(network, wanted, said.append)
+        assert said == ["the network does not fit on the GPU", "the network computes on the CPU"]
+    assert network.position.device.type == "cpu"
+
+
+def test_a_narrower_type_is_taken_with_its_figures_or_refused_with_them():
+    network, said = build(TINY), []
+    assert narrow_network(network, CALVIN, "stored", WIDE, say=said.append) is network
+    assert narrow_network(network, CALVIN, "fp32", WIDE, say=said.append) is network and not said
+    other = narrow_network(network, CALVIN, "bf16", WIDE, say=said.append)
+    assert other.position.dtype is torch.bfloat16 and network.position.dtype is torch.float32
+    assert said[-1].startswith("the network in bf16: cosine 0.99") and "8 drawn frames" in said[-1]
+    strict = EngineConfig(limits=EngineLimits(max_translation_m=0.0, max_rotation_rad=0.0))
+    assert narrow_network(network, CALVIN, "bf16", strict, say=said.append) is network
+    assert "refused: the network in bf16" in said[-1] and "rotation changes by" in said[-1]
+    assert said[-1].endswith("it stays in the type it was stored in")
+
+
+def test_an_engine_of_the_stored_encoder_encodes_for_the_narrower_network():
+    class Kept:
+        """The encoder as it was stored; it wants pictures of its own type."""
+
+        name = "kept"
+
+        def __init__(self, network):
+            self.network, self.calls = network, 0
+
+        def encode(self, static, wrist):
+            assert static.dtype is wrist.dtype is torch.float32
+            self.calls += 1
+            return self.network.encode_frames(static, wrist)
+
+    network, said = build(TINY), []
+    kept = Kept(network)
+    other = narrow_network(network, CALVIN, "bf16", WIDE, kept, said.append)  # type: ignore[arg-type]
+    assert "cosine 1.00000, error 0.000 RMS" in said[-1] and kept.calls > 0
+    policy = NetworkPolicy(other, CALVIN, encoder=kept)  # type: ignore[arg-type]
+    policy.reset("open the drawer")
+    policy.act(random_observations(1)[0])
+    assert policy.encoder_fault == "" and policy.predict_pixels().dtype == np.float32
+
+
+@pytest.mark.parametrize("what", ["lora", "full"])
+def test_a_cast_network_takes_the_adapters_of_what_was_stored_and_no_others(tmp_path, what):
+    checkpoint = small_checkpoint(tmp_path / "checkpoint")
+    folder = make_adapter(checkpoint, tmp_path, what=what)
+    network, conventions = load_checkpoint(checkpoint)
+    cast = cast_network(network, torch.float16)
+    policies = NetworkPolicy(network, conventions), NetworkPolicy(cast, conventions)
+    rows: list[list[np.ndarray]] = [[], []]
+    for policy, answers in zip(policies, rows, strict=True):
+        policy.load_adapter(folder)
+        assert all(weight.dtype is policy.network.position.dtype for weight in weights_of(policy.network).values())
+        policy.reset("push the block")
+        answers += [policy.act(observation).rows[:, :6] for observation in random_observations(3)]
+    stored, narrow = (np.array(answers) for answers in rows)
+    assert 0.0 < np.abs(stored - narrow).max() < 0.001
+    if what == "lora":
+        assert policies[1].read_factors(folder).base == digest_of(weights_of(load_checkpoint(checkpoint)[0]))
+    other = small_checkpoint(tmp_path / "other", seed=1)
+    with pytest.raises(AdaptationError, match="belongs to a base with the digest"):
+        NetworkPolicy(cast, conventions).load_adapter(make_adapter(other, tmp_path, what=what))
+
+
+class FakeGpu(FakeTensorMode):
+    """Tensors of a GPU without one: shapes, types and devices are kept, nothing is computed, and what mixes devices fails."""
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+
+    def may_turn_const(self, t):
+        return False  # a small tensor would be computed after all, on a GPU that is not there
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch):
+    """A network of small_networks and a function that plays on it, inside a FakeGpu."""
+    monkeypatch.setattr(
+        NetworkPolicy, "_action_numbers", lambda self, arm, gripper: np.zeros((self.network.config.rows, 7), np.float32)
+    )
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+
+    def play(spoil=lambda network: None):
+        network = build(TINY)
+        with FakeGpu():
+            network.to("cuda")
+            spoil(network)
+            policy = NetworkPolicy(network, CALVIN)
+            policy.reset("open the drawer")
+            for step, observation in enumerate(random_observations(6)):
+                policy.act(observation)
+                if step % 2:
+                    policy.prepare()
+                with torch.inference_mode():
+                    assert policy._decision is not None
+                    painted = network.paint(policy._imagine(policy._decision), None)
+                assert painted.device.type == "cuda"
+
+    yield play
+    torch.__future__.set_overwrite_module_params_on_conversion(False)
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+def test_on_a_gpu_every_tensor_of_a_decision_is_there(fake_gpu):
+    fake_gpu()
+
+    def forget_one(network):
+        network.action_tokens = torch.nn.Parameter(torch.zeros(network.action_tokens.shape))
+
+    with pytest.raises(RuntimeError, match=r"two devices|same device"):
+        fake_gpu(forget_one)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_gives_the_cpus_numbers():
+    on_cpu, on_gpu = build(TINY), build(TINY)
+    move_network(on_gpu, "cuda")
+    policies = NetworkPolicy(on_cpu, CALVIN), NetworkPolicy(on_gpu, CALVIN)
+    for policy in policies:
+        policy.reset("open the drawer")
+    for observation in random_observations(6):
+        one, other = (policy.act(observation).rows for policy in policies)
+        assert np.abs(one - other).max() < 1e-4
