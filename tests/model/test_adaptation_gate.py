@@ -85,8 +85,16 @@ def test_the_canary_rejects_a_task_that_got_significantly_worse():
     assert mcnemar_worse(*worse) == pytest.approx(1 / 64) and mcnemar_worse(*luck) == pytest.approx(638 / 1024)
     assert mcnemar_worse([True], [True]) == 1.0
     checks = judge_canary({"open": worse, "close": luck}, SECTION)
-    assert {check.name: check.passed for check in checks} == {"canary open": False, "canary close": True}
-    assert "8 -> 2 of 10" in checks[0].reason
+    passed = {check.name: check.passed for check in checks}
+    assert passed == {"canary of all tasks": True, "canary open": False, "canary close": True}
+    assert "8 -> 2 of 10" in checks[1].reason
+
+
+def test_losses_that_no_task_shows_alone_reject_together():
+    one_lost, same = ([True] + [False] * 5, [False] * 6), ([True] * 3, [True] * 3)
+    checks = judge_canary({f"task {number}": one_lost for number in range(6)} | {"easy": same}, SECTION)
+    assert [check.name for check in checks if not check.passed] == ["canary of all tasks"]
+    assert checks[0].reason == "9 -> 3 of 39, p = 0.016 of no loss; rejects below 0.05"
 
 
 def manifest_with(folder: Path, *checks: dict) -> Path:

@@ -151,9 +151,13 @@ def mcnemar_worse(before: Sequence[bool], after: Sequence[bool]) -> float:
 
 
 def judge_canary(pairs: dict[str, tuple[list[bool], list[bool]]], section: GateSection) -> list[Check]:
-    """Success of each task before and after on the same episodes: a task that got significantly worse rejects."""
+    """Success before and after on the same episodes: a task that got significantly worse rejects, and so do all together.
+
+    A few episodes of a task that is seldom done can show nothing by themselves, however much is lost over all tasks.
+    """
+    together = tuple([done for one in pairs.values() for done in one[side]] for side in (0, 1))
     checks = []
-    for task, (before, after) in pairs.items():
+    for task, (before, after) in {"of all tasks": together, **pairs}.items():
         p = mcnemar_worse(before, after)
         told = f"{sum(before)} -> {sum(after)} of {len(before)}, p = {p:.3f} of no loss; rejects below {section.canary_p:g}"
         checks.append(Check(f"canary {task}", p >= section.canary_p, told))
