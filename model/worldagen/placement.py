@@ -1,23 +1,28 @@
-"""Where a running network computes, and in which type: on a GPU where there is one, as stored or narrower where that passes.
+"""Where a running network computes, in which type, and from pictures resized by whom: whatever is faster and passes.
 
-A narrower type is judged as an engine is (engines/gate.py), by the very network as it was stored; what is refused is told, and
-the stored type is kept.
+A narrower type and another resizer are judged as engines are (engines/gate.py), by the very network as it was stored; what is
+refused is told, and things stay as they were.
 """
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from worldagen.adaptation.adapter import digest_of, weights_of
+from worldagen.engines.choosing import Choice
 from worldagen.engines.config import EngineConfig
 from worldagen.engines.encoder import TYPES, EncoderEngine, TorchEngine
 from worldagen.engines.gate import Gate
 from worldagen.engines.probe import make_probe
 from worldagen.errors import ConfigError, EngineError
+from worldagen.history import HistoryMode
 from worldagen.network.worldagen import Stored, WorldAgen
 from worldagen.policy_conventions import PolicyConventions
+from worldagen.scaling import Scaler, make_scaler
+from worldagen.session import NetworkPolicy
 
 DEVICES = ("auto", "cpu", "cuda")
 Say = Callable[[str], None]
@@ -53,33 +58,56 @@ def move_network(network: WorldAgen, wanted: str, say: Say = lambda _: None) -> 
     say(f"the network computes on {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'}")
 
 
-def narrow_network(
+def settle_session(
     network: WorldAgen,
     conventions: PolicyConventions,
-    precision: str,
+    choice: Choice,
     config: EngineConfig,
-    encoder: EncoderEngine | None = None,
+    precision: str = "stored",
+    resize: str = "pillow",
+    history: HistoryMode = "aligned",
     say: Say = lambda _: None,
-) -> WorldAgen:
-    """The network in that type, a copy, where its actions stay within the limits; otherwise the network itself.
+) -> NetworkPolicy:
+    """The session of a network that has been moved, as it was asked for, as far as its actions stay within the limits.
 
-    precision: "stored", or one of engines.encoder.TYPES. config: whose frames and limits judge. encoder: what will encode the
-    pictures, None for the network in its new type. say: hears the figures, or why it was refused. Raises EngineError for
+    choice: what encodes the pictures. config: whose frames and limits judge. precision: "stored", or one of
+    engines.encoder.TYPES; the session's network is then a copy. resize: pillow or torch. Everything together is judged by the
+    network as it was stored, by torch and Pillow. say: hears the figures, or why something was refused. Raises EngineError for
     frames that cannot be read.
     """
     wanted = network.position.dtype if precision == "stored" else TYPES[precision]
-    if wanted is network.position.dtype:
-        return network
-    probe = make_probe([Path(config.frames)] if config.frames else [], network.config.rows)
-    try:
+    narrows, device = wanted is not network.position.dtype, network.position.device
+    scaler = make_scaler("pillow", device)
+    if narrows or resize != "pillow":
+        probe = make_probe([Path(config.frames)] if config.frames else [], network.config.rows)
         gate = Gate(network, conventions, probe, config.limits)
-        other = cast_network(network, wanted)
-        parity = gate.admit(encoder or TorchEngine(other), other)
-    except (EngineError, torch.cuda.OutOfMemoryError) as error:
-        say(f"refused: the network in {precision}: {error}; it stays in the type it was stored in")
-        return network
-    say(f"the network in {precision}: {parity.told()}")
-    return other
+        trial = _Trial(gate, choice.encoder, say)
+        if narrows and trial.passes(f"the network in {precision}", other := cast_network(network, wanted), scaler):
+            network = other
+        if resize != "pillow" and trial.passes(f"resizing by {resize}", network, faster := make_scaler(resize, device)):
+            scaler = faster
+    session = NetworkPolicy(network, conventions, history, choice.encoder)
+    session.use_scaler(scaler)
+    return session
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """What may be changed is tried one after the other, with what was taken already."""
+
+    gate: Gate
+    encoder: EncoderEngine | None
+    say: Say
+
+    def passes(self, name: str, network: WorldAgen, scaler: Scaler) -> bool:
+        """Whether the actions stay within the limits, told by name."""
+        try:
+            parity = self.gate.admit(self.encoder or TorchEngine(network), network, scaler)
+        except (EngineError, torch.cuda.OutOfMemoryError) as error:
+            self.say(f"refused: {name}: {error}")
+            return False
+        self.say(f"{name}: {parity.told()}")
+        return True
 
 
 def cast_network(network: WorldAgen, wanted: torch.dtype) -> WorldAgen:

@@ -100,11 +100,17 @@ def _float32(channels: tuple[float, float, float]) -> np.ndarray:
     return np.asarray(channels, dtype=np.float32)
 
 
-def _shrink_and_crop(image: Image.Image, side: int) -> Image.Image:
-    """Resize the shorter side to `side` (bicubic, antialiased, longer side rounded down), then crop the centre."""
-    width, height = image.size
+def size_and_crop(width: int, height: int, side: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """What a picture is resized to, (width, height), and where the square begins that is cut out of its centre, (left, top).
+
+    The shorter side becomes `side`, the longer one is rounded down.
+    """
     shorter = min(width, height)
     width, height = int(side * width / shorter), int(side * height / shorter)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
+    return (width, height), (round((width - side) / 2), round((height - side) / 2))
+
+
+def _shrink_and_crop(image: Image.Image, side: int) -> Image.Image:
+    """Resize (bicubic, antialiased), then crop the centre."""
+    size, (left, top) = size_and_crop(*image.size, side)
+    return image.resize(size, Image.Resampling.BICUBIC).crop((left, top, left + side, top + side))

@@ -53,7 +53,8 @@ from worldagen.network.layout import CONTEXT_GROUPS, Group
 from worldagen.network.lean import Attender, LeanBackbone, fits
 from worldagen.network.worldagen import WorldAgen
 from worldagen.policy_conventions import PolicyConventions, find_preset_conventions, state_numbers
-from worldagen.preprocess import ViewScaler, restore_image
+from worldagen.preprocess import restore_image
+from worldagen.scaling import PillowScaler, Scaler
 from worldagen.types import ActionChunk, Observation
 
 TEXTS_KEPT = 64  # instructions whose tokens are kept
@@ -91,7 +92,7 @@ class NetworkPolicy:
         self.history: HistoryMode = history
         self._bank: AdapterBank | None = None  # made when it is first asked for: the base's digest takes a moment
         self._mixing: Mixer | None = None  # made when it is first asked for, too
-        self._scaler = ViewScaler()
+        self._scaler: Scaler = PillowScaler(network.position.device)
         self._text: torch.Tensor | None = None  # (1, D) settled
         self._words = ""
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()  # the last few instructions, newest last
@@ -106,6 +107,10 @@ class NetworkPolicy:
         is used until it fails: then `encoder_fault` says why, and the network itself goes on.
         """
         self._encoder, self._encoder_fault = encoder, ""
+
+    def use_scaler(self, scaler: Scaler) -> None:
+        """Let another one make numbers of pictures from the next observation on. It must give them on the network's device."""
+        self._scaler = scaler
 
     def use_plain_backbone(self) -> None:
         """Let transformers compute the backbone, as in training; for comparisons. Before the first `reset`, or after one."""
@@ -377,13 +382,11 @@ class NetworkPolicy:
         Whatever type the network is of: an engine of its encoder may be of a wider one.
         """
         scaling, sizes = self.conventions.image, self.network.config.vision
-        static, wrist = self._scaler.scale(
+        return self._scaler.scale(
             scaling,
             ([seen.static_image for seen in observations], sizes.static_size),
             ([seen.wrist_image for seen in observations], sizes.wrist_size),
         )
-        device = self.network.position.device
-        return torch.from_numpy(static).to(device), torch.from_numpy(wrist).to(device)
 
     def _encode(
         self, observations: Sequence[Observation], pictures: tuple[torch.Tensor, torch.Tensor]

@@ -1,5 +1,7 @@
 """A network runs where it is asked to, in a narrower type only where that passes, and never with tensors on two devices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,13 +11,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from worldagen.adaptation.adapter import digest_of, weights_of
 from worldagen.checkpoint import load_checkpoint
+from worldagen.engines.choosing import Choice
 from worldagen.engines.config import EngineConfig, EngineLimits
+from worldagen.engines.encoder import TorchEngine
+from worldagen.engines.gate import Gate
+from worldagen.engines.probe import draw_probe
 from worldagen.errors import AdaptationError, ConfigError
-from worldagen.placement import cast_network, find_device, move_network, narrow_network
+from worldagen.placement import cast_network, find_device, move_network, settle_session
 from worldagen.policy_conventions import PRESET_CONVENTIONS
+from worldagen.scaling import PillowScaler, TorchScaler, make_scaler
 from worldagen.session import NetworkPolicy
 
 CALVIN = PRESET_CONVENTIONS["calvin"]
+STRICT = EngineConfig(limits=EngineLimits(max_translation_m=0.0, max_rotation_rad=0.0))
 WIDE = EngineConfig(limits=EngineLimits(min_cosine=0.0, max_error=100.0, max_translation_m=1.0, max_gripper_flips=1.0))
 
 
@@ -50,17 +58,56 @@ def test_a_gpu_that_is_too_small_means_the_cpu_or_a_refusal(monkeypatch, wanted,
     assert network.position.device.type == "cpu"
 
 
+def settled(network, config=WIDE, encoder=None, **asked):
+    """A session, and what was said."""
+    choice = Choice(TorchEngine(network), "exact")
+    if encoder is not None:
+        choice = replace(choice, engine=encoder, parity=Gate(network, CALVIN, draw_probe(1), config.limits).judge(encoder))
+    said: list[str] = []
+    return settle_session(network, CALVIN, choice, config, say=said.append, **asked), said
+
+
+def test_what_nobody_asked_for_is_not_tried():
+    network = build(TINY)
+    session, said = settled(network, precision="fp32")
+    assert session.network is network and isinstance(session._scaler, PillowScaler) and said == []
+
+
 def test_a_narrower_type_is_taken_with_its_figures_or_refused_with_them():
-    network, said = build(TINY), []
-    assert narrow_network(network, CALVIN, "stored", WIDE, say=said.append) is network
-    assert narrow_network(network, CALVIN, "fp32", WIDE, say=said.append) is network and not said
-    other = narrow_network(network, CALVIN, "bf16", WIDE, say=said.append)
-    assert other.position.dtype is torch.bfloat16 and network.position.dtype is torch.float32
-    assert said[-1].startswith("the network in bf16: cosine 0.99") and "8 drawn frames" in said[-1]
-    strict = EngineConfig(limits=EngineLimits(max_translation_m=0.0, max_rotation_rad=0.0))
-    assert narrow_network(network, CALVIN, "bf16", strict, say=said.append) is network
-    assert "refused: the network in bf16" in said[-1] and "rotation changes by" in said[-1]
-    assert said[-1].endswith("it stays in the type it was stored in")
+    network = build(TINY)
+    session, said = settled(network, precision="bf16")
+    assert session.network.position.dtype is torch.bfloat16 and network.position.dtype is torch.float32
+    assert len(said) == 1 and said[0].startswith("the network in bf16: cosine 0.99") and "8 drawn frames" in said[0]
+    session, said = settled(network, STRICT, precision="bf16")
+    assert session.network is network
+    assert said[0].startswith("refused: the network in bf16: ") and "rotation changes by" in said[0]
+
+
+def test_another_resizer_is_taken_with_its_figures_or_refused_and_is_judged_with_the_narrower_type():
+    network = build(TINY)
+    session, said = settled(network, precision="bf16", resize="torch")
+    assert isinstance(session._scaler, TorchScaler)
+    assert [line.split(":")[0] for line in said] == ["the network in bf16", "resizing by torch"]
+    assert said[0].split("cosine")[1] != said[1].split("cosine")[1]
+    session, said = settled(network, STRICT, resize="torch")
+    assert isinstance(session._scaler, PillowScaler) and said[0].startswith("refused: resizing by torch: ")
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("shape", "side"), [((480, 640), 224), ((200, 200), 224), ((84, 84), 64), ((97, 131), 32)])
+def test_torch_resizes_as_pillow_does_but_for_a_level_or_two_here_and_there(shape, side, flip):
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    waves = np.stack([np.sin(columns / 17 + rows / 29), np.cos(columns / 7), np.sin(rows * columns / 900)], axis=-1)
+    noise = np.random.default_rng(0).normal(0, 10, (*shape, 3))
+    image = (127 + 110 * waves + noise).clip(0, 255).astype(np.uint8)
+    image.flags.writeable = False  # as a message's bytes are
+    scaling = replace(CALVIN.image, flip_rows=flip)
+    views = ([image, 255 - image], side), ([image], side)
+    pillow, others = (make_scaler(kind, torch.device("cpu")).scale(scaling, *views) for kind in ("pillow", "torch"))
+    for one, other in zip(pillow, others, strict=True):
+        assert other.dtype is one.dtype is torch.float32 and other.shape == one.shape
+        levels = (one - other).abs() * torch.tensor(scaling.std)[:, None, None] * 255
+        assert levels.max() < 2.001 and (levels > 0.5).float().mean() < 0.02
 
 
 def test_an_engine_of_the_stored_encoder_encodes_for_the_narrower_network():
@@ -77,14 +124,13 @@ def test_an_engine_of_the_stored_encoder_encodes_for_the_narrower_network():
             self.calls += 1
             return self.network.encode_frames(static, wrist)
 
-    network, said = build(TINY), []
+    network = build(TINY)
     kept = Kept(network)
-    other = narrow_network(network, CALVIN, "bf16", WIDE, kept, said.append)  # type: ignore[arg-type]
+    session, said = settled(network, encoder=kept, precision="bf16")
     assert "cosine 1.00000, error 0.000 RMS" in said[-1] and kept.calls > 0
-    policy = NetworkPolicy(other, CALVIN, encoder=kept)  # type: ignore[arg-type]
-    policy.reset("open the drawer")
-    policy.act(random_observations(1)[0])
-    assert policy.encoder_fault == "" and policy.predict_pixels().dtype == np.float32
+    session.reset("open the drawer")
+    session.act(random_observations(1)[0])
+    assert session.network is not network and session.encoder_fault == "" and session.predict_pixels().dtype == np.float32
 
 
 @pytest.mark.parametrize("what", ["lora", "full"])

@@ -21,6 +21,7 @@ from worldagen.errors import EngineError
 from worldagen.network.config import VIEWS
 from worldagen.network.worldagen import WorldAgen
 from worldagen.policy_conventions import PolicyConventions
+from worldagen.scaling import Scaler
 from worldagen.session import NetworkPolicy
 
 
@@ -86,12 +87,13 @@ class Gate:
         self._network, self._conventions, self._probe, self.limits = network, conventions, probe, limits
         self._tokens, self._rows, self.torch_encode_s = self._answers(TorchEngine(network), network)
 
-    def judge(self, engine: EncoderEngine, network: WorldAgen | None = None) -> Parity:
+    def judge(self, engine: EncoderEngine, network: WorldAgen | None = None, scaler: Scaler | None = None) -> Parity:
         """Run an engine on the probe set. Raises EngineError where it cannot run; passing is another question.
 
-        network: what decides, the gate's own where it is not given: another is the same in another type.
+        network: what decides, the gate's own where it is not given: another is the same in another type. scaler: what makes
+        numbers of pictures, Pillow where it is not given.
         """
-        tokens, rows, encode_s = self._answers(engine, network or self._network)
+        tokens, rows, encode_s = self._answers(engine, network or self._network, scaler)
         cosine, error = {}, {}
         for view in VIEWS:
             ours, theirs = self._tokens[view], tokens[view]
@@ -110,18 +112,22 @@ class Gate:
             encode_s=encode_s,
         )
 
-    def admit(self, engine: EncoderEngine, network: WorldAgen | None = None) -> Parity:
+    def admit(self, engine: EncoderEngine, network: WorldAgen | None = None, scaler: Scaler | None = None) -> Parity:
         """Judge, and raise EngineError with the numbers for an engine beyond a limit."""
-        parity = self.judge(engine, network)
+        parity = self.judge(engine, network, scaler)
         refusals = parity.refusals(self.limits)
         if refusals:
             raise EngineError(f"{engine.name} changes too much on {parity.probe}: {'; '.join(refusals)}")
         return parity
 
-    def _answers(self, engine: EncoderEngine, network: WorldAgen) -> tuple[dict[str, torch.Tensor], np.ndarray, float]:
+    def _answers(
+        self, engine: EncoderEngine, network: WorldAgen, scaler: Scaler | None = None
+    ) -> tuple[dict[str, torch.Tensor], np.ndarray, float]:
         """Tokens of each view (T, D) of all frames, rows (R, 7), and median seconds of one frame."""
         watched = _Watched(engine)
         policy = NetworkPolicy(network, self._conventions, encoder=watched)
+        if scaler is not None:
+            policy.use_scaler(scaler)
         between = self._network.config.rows - 1 if self._network.config.frames > 1 else 0
         rows = []
         for instruction, observations in self._probe.runs:

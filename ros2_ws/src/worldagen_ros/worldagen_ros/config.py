@@ -94,6 +94,12 @@ class PolicyConfig:
         "type of the network, its encoder too where no engine encodes; one that moves actions beyond engine.limits is refused",
         choices=("stored", "fp32", "bf16", "fp16"),
     )
+    resize: str = setting(
+        "pillow",
+        "who resizes pictures: pillow, to the bits that training saw; torch, faster and on the GPU where the network is, or "
+        "refused where that moves actions beyond engine.limits",
+        choices=("pillow", "torch"),
+    )
     capture: bool = setting(
         True, "on a GPU: record the backbone's work as CUDA graphs, used where they give the same numbers sooner"
     )

@@ -255,9 +255,9 @@ def make_network(
     from worldagen.engines.probe import draw_probe
     from worldagen.history import HistoryMode
     from worldagen.network.captured import CudaGraphs
-    from worldagen.placement import move_network, narrow_network
+    from worldagen.placement import move_network, settle_session
     from worldagen.policy_conventions import find_preset_conventions
-    from worldagen.session import NetworkPolicy, make_random_network
+    from worldagen.session import make_random_network
 
     engine = engine or EngineConfig()
     torch.set_num_threads(policy.threads)
@@ -269,10 +269,9 @@ def make_network(
     require_drivable(network.config, conventions, robot, source)
     move_network(network, policy.device, say)
     choice = choose_engine(network, conventions, engine, policy.threads, say)
-    network = narrow_network(network, conventions, policy.precision, engine, choice.encoder, say)
     history = cast(HistoryMode, policy.history)  # the deployment's choices are these
-    session = NetworkPolicy(network, conventions, history, choice.encoder)
-    if policy.capture and network.position.is_cuda:
+    session = settle_session(network, conventions, choice, engine, policy.precision, policy.resize, history, say)
+    if policy.capture and session.network.position.is_cuda:
         capture_backbone(session, draw_probe(), CudaGraphs(), say)
     if policy.adapter:
         session.load_adapter(Path(policy.adapter), "policy.allow_rejected_adapter" if policy.allow_rejected_adapter else "")
