@@ -6,7 +6,8 @@
 Three processes: a robot with two cameras (640x480 rgb8, 30 Hz) and joint states, the policy node, the command node. In the
 policy node a decider stands in for the network: it makes the pictures the network's numbers, as the network does, thinks for as
 long as it is told (nothing, by default) and lets the arm stand. Its thinking is subtracted. Processor time of pictures is that
-of the threads that take, decode, watch and scale them. Writes benchmarks/results/ros_path.json.
+of the threads that take, decode, watch and scale them. In turns: another checkout, ours, and ours with policy.resize=torch.
+Writes benchmarks/results/ros_path.json.
 """
 
 import argparse
@@ -90,12 +91,20 @@ class Standing:
     name, source = "standing", ""
     streams: tuple[str, ...] = ("static_camera", "wrist_camera", "joint_states")
 
-    def __init__(self, think_s: float, spent: dict[str, float]) -> None:
+    def __init__(self, think_s: float, resize: str, spent: dict[str, float]) -> None:
         from worldagen import preprocess
         from worldagen.policy_conventions import PRESET_CONVENTIONS
 
-        self.think_s, self.decisions = think_s, 0
+        self.think_s, self.decisions, self.spent = think_s, 0, spent
         self.scaling = PRESET_CONVENTIONS["calvin"].image
+        self.by_torch: Any = None
+        if resize == "torch":
+            import torch
+
+            from worldagen.scaling import make_scaler
+
+            torch.set_num_threads(1)
+            self.by_torch = make_scaler("torch", torch.device("cpu"))
         self.scaler = preprocess.ViewScaler() if hasattr(preprocess, "ViewScaler") else None
         name = "scale_images" if self.scaler else "scale_image"
         scale, lock = getattr(preprocess, name), threading.Lock()
@@ -117,7 +126,11 @@ class Standing:
         from worldagen.types import ActionChunk
 
         static, wrist = ([samples.values[name]] for name in ("static_camera", "wrist_camera"))
-        if self.scaler is not None:
+        if self.by_torch is not None:
+            began_s = time.thread_time()
+            self.by_torch.scale(self.scaling, (static, SIDE), (wrist, SIDE))
+            self.spent["scale"] += time.thread_time() - began_s
+        elif self.scaler is not None:
             self.scaler.scale(self.scaling, (static, SIDE), (wrist, SIDE))
         else:  # a checkout from before
             for pictures in (static, wrist):
@@ -137,7 +150,7 @@ class Standing:
         pass
 
 
-def run_policy(think_s: float) -> None:
+def run_policy(think_s: float, resize: str) -> None:
     """The node as it is, with its decider replaced, and a meter on what image messages cost its threads."""
     import rclpy
     from rclpy.executors import Executor, SingleThreadedExecutor
@@ -146,7 +159,7 @@ def run_policy(think_s: float) -> None:
     from worldagen_ros import policy_node
 
     spent = {"take": 0.0, "callback": 0.0, "scale": 0.0, "pictures": 0.0}
-    policy_node.DECIDERS["network"] = lambda *_: Standing(think_s, spent)
+    policy_node.DECIDERS["network"] = lambda *_: Standing(think_s, resize, spent)
     take = Executor._take_subscription
 
     def metered_take(self: Any, subscription: Any) -> Any:
@@ -196,7 +209,9 @@ def spin(executor: Any) -> None:
 
 
 @contextmanager
-def started(checkout: Path | None, think_s: float, replan_rows: int, log: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
+def started(
+    checkout: Path | None, resize: str, think_s: float, replan_rows: int, log: Path
+) -> Iterator[dict[str, subprocess.Popen[str]]]:
     """The three processes; of another checkout's code where one is given."""
     environment = dict(os.environ)
     if checkout is not None:
@@ -209,7 +224,7 @@ def started(checkout: Path | None, think_s: float, replan_rows: int, log: Path) 
     this = [sys.executable, str(HERE / "ros_path.py")]
     commands = {
         "command": [sys.executable, "-c", "from worldagen_ros.command_node import main; main()", *told["command"]],
-        "policy": [*this, "--role", "policy", "--think-ms", str(think_s * 1e3), *told["policy"]],
+        "policy": [*this, "--role", "policy", "--think-ms", str(think_s * 1e3), "--resize", resize, *told["policy"]],
         "robot": [*this, "--role", "robot"],
     }
     processes: dict[str, subprocess.Popen[str]] = {}
@@ -225,7 +240,7 @@ def started(checkout: Path | None, think_s: float, replan_rows: int, log: Path) 
                 process.wait(20)
 
 
-def measure(checkout: Path | None, think_s: float, replan_rows: int, seconds: float, log: Path) -> dict[str, Any]:
+def measure(checkout: Path | None, resize: str, think_s: float, replan_rows: int, seconds: float, log: Path) -> dict[str, Any]:
     """One round of one checkout's nodes."""
     import rclpy
     from rclpy.node import Node
@@ -250,7 +265,7 @@ def measure(checkout: Path | None, think_s: float, replan_rows: int, seconds: fl
                 raise SystemExit(f"waited {patience_s:g} s for {what}:\n{log.read_text()[-3000:]}")
             executor.spin_once(timeout_sec=0.05)
 
-    with started(checkout, think_s, replan_rows, log) as processes:
+    with started(checkout, resize, think_s, replan_rows, log) as processes:
         words.publish(String(data="stand still"))
         wait(lambda: len(watcher.latencies().to_command_s) > 3, "the first commands")
         warm_s = time.monotonic() + WARM_UP_S
@@ -324,10 +339,11 @@ def main() -> None:
         "--replan-rows", type=int, default=0, help="as policy.replan_rows; 1: every picture is decided on (default: 0)"
     )
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--resize", default="pillow", help=argparse.SUPPRESS)
     parser.add_argument("--role", choices=("robot", "policy"), help=argparse.SUPPRESS)
     args, _ = parser.parse_known_args()
     if args.role:
-        run_robot() if args.role == "robot" else run_policy(args.think_ms * 1e-3)
+        run_robot() if args.role == "robot" else run_policy(args.think_ms * 1e-3, args.resize)
         return
     import rclpy
     from record import write_result
@@ -340,8 +356,10 @@ def main() -> None:
     places = {"before": args.against.resolve()} if args.against else {}
     rounds: dict[str, list[dict[str, Any]]] = {}
     for _ in range(args.rounds):
-        for name, checkout in [*places.items(), ("now", None)]:
-            rounds.setdefault(name, []).append(measure(checkout, args.think_ms * 1e-3, args.replan_rows, args.seconds, log))
+        for name, checkout in [*places.items(), ("now", None), ("torch", None)]:
+            resize = "torch" if name == "torch" else "pillow"
+            one_round = measure(checkout, resize, args.think_ms * 1e-3, args.replan_rows, args.seconds, log)
+            rounds.setdefault(name, []).append(one_round)
             one = summary(rounds[name][-1:])
             print(f"{name:<7} {one['overhead_p50_ms']:7.2f} ms p50 {one['pictures_percent_of_a_core']}", flush=True)
     log.unlink()
