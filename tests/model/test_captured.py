@@ -5,6 +5,7 @@ them, so whatever is not kept in place is computed from what was there when it w
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,15 @@ def test_episodes_of_any_length_give_the_lean_backbones_numbers_and_nothing_is_c
             captured.prepare()
     assert captured._attender.missed == 0  # type: ignore[union-attr]
     assert "calls recorded; 500.0 ms a decision, before 1000.0" in said[-1]
+
+
+def test_a_recorded_call_keeps_what_it_reads_though_the_backbone_forgets_it():
+    captured, _ = captured_policy()
+    backbone: Any = captured._attender
+    kept = [(one.mask.data_ptr(), one.cos.data_ptr()) for one in backbone._places.values()]
+    backbone._places.clear()
+    assert {(call.places.mask.data_ptr(), call.places.cos.data_ptr()) for call in backbone._calls.values()} <= set(kept)
+    assert len(backbone._calls) > len(kept)  # the same places with two buffers
 
 
 def test_a_call_that_was_not_rehearsed_is_computed_anew():

@@ -12,12 +12,12 @@ Legend: T tokens of a call, D token width.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 
-from worldagen.network.lean import Added, LayerWeights, LeanBackbone, LeanMemory
+from worldagen.network.lean import Added, LayerWeights, LeanBackbone, LeanMemory, Places
 from worldagen.network.worldagen import WorldAgen
 
 Work: TypeAlias = Callable[[], torch.Tensor]  # on tensors that stay in place; gives the same tensor each time
@@ -49,6 +49,15 @@ class CudaGraphs:
         return replay
 
 
+class _Call(NamedTuple):
+    """Work, and what it was recorded with: a graph knows addresses only, so whatever is there must stay as long as it does."""
+
+    given: torch.Tensor  # (T, D)
+    buffer: torch.Tensor
+    places: Places
+    work: Work
+
+
 class CapturedBackbone(LeanBackbone):
     """Takes as much memory for weights as the backbone itself, besides the network's own."""
 
@@ -56,7 +65,7 @@ class CapturedBackbone(LeanBackbone):
         super().__init__(network)
         self._record, self._rehearsing, self._mixes = record, False, False
         self.recorded, self.missed = 0, 0  # calls that were recorded, and calls since that were not
-        self._calls: dict[tuple[int, int, bytes], tuple[torch.Tensor, torch.Tensor, Work]] = {}
+        self._calls: dict[tuple[int, int, bytes], _Call] = {}
         self._parameters = [part for layer in self._layers for part in layer.parts] + [self._norm]
         with torch.inference_mode(False), torch.no_grad():
             self._weights = [LayerWeights(*(weight.detach().clone() for weight in layer.weights())) for layer in self._layers]
@@ -91,13 +100,13 @@ class CapturedBackbone(LeanBackbone):
         self._follow_weights()
         places = self.remember(memory, indices)
         if key not in self._calls:
-            given, buffer = tokens[0].clone(), memory.buffer  # which stays, with its address, as long as the call
+            given, buffer = tokens[0].clone(), memory.buffer
             work = self._record(lambda: self.compute(given, buffer, places, self._weights, self._norm_copy))
-            self._calls[key] = given, buffer, work
+            self._calls[key] = _Call(given, buffer, places, work)
             self.recorded += 1
-        given, _, work = self._calls[key]
-        given.copy_(tokens[0])
-        return work().clone()[None]
+        call = self._calls[key]
+        call.given.copy_(tokens[0])
+        return call.work().clone()[None]
 
     def _follow_weights(self) -> None:
         """Copy the weights that were exchanged since the last call over those that are recorded."""
