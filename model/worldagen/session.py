@@ -325,7 +325,7 @@ class NetworkPolicy:
             raise PredictionUnavailable("there is no prediction before the first chunk")
         if self._pictures is None:
             with torch.inference_mode():
-                canvas = self.network.canvas(*(pictures.to(self.network.position) for pictures in self._decision.seen))
+                canvas = self.network.canvas(*self._decision.seen)
                 patches = self.network.paint(self._imagine(self._decision), None if canvas is None else canvas[None])[
                     0
                 ]  # (n, 2, P, C)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from adaptation_making import make_adapter, small_checkpoint
+from adaptation_making import CANVAS, make_adapter, small_checkpoint
 from small_networks import TINY, build, random_observations
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -81,6 +81,21 @@ def test_a_narrower_type_is_taken_with_its_figures_or_refused_with_them():
     session, said = settled(network, STRICT, precision="bf16")
     assert session.network is network
     assert said[0].startswith("refused: the network in bf16: ") and "rotation changes by" in said[0]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_narrower_network_decides_and_paints_what_the_stored_one_does(precision):
+    network = build(CANVAS)  # which paints on the picture seen last
+    stored = NetworkPolicy(network, CALVIN)
+    narrow, _ = settled(network, precision=precision)
+    for policy in (stored, narrow):
+        policy.reset("open the drawer")
+    for observation in random_observations(4):
+        one, other = (policy.act(observation).rows[:, :6] for policy in (stored, narrow))
+        assert 0.0 < np.abs(one - other).max() < 0.005
+        assert 0.0 < np.abs(stored.predict_pixels() - narrow.predict_pixels()).max() < 0.1
+        for policy in (stored, narrow):
+            policy.prepare()
 
 
 def test_another_resizer_is_taken_with_its_figures_or_refused_and_is_judged_with_the_narrower_type():

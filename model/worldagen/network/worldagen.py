@@ -241,17 +241,21 @@ class WorldAgen(nn.Module):
         return self.image_head(hidden.unflatten(-2, (self.config.frames, len(VIEWS), -1)), canvas)
 
     def canvas(self, static: torch.Tensor, wrist: torch.Tensor) -> torch.Tensor | None:
-        """What pictures are painted on: frames seen last, (..., 3, H, H) each -> (..., 2, P, C); None where it is blank."""
+        """What pictures are painted on: frames seen last, (..., 3, H, H) each -> (..., 2, P, C); None where it is blank.
+
+        Shrunk in single precision at least: no CPU does it in less.
+        """
         head = self.config.image_head
         if not self.config.image_prediction or head.canvas == "blank":
             return None
+        wide = torch.promote_types(self.position.dtype, torch.float32)
         views = [
             cut_patches(
-                F.interpolate(view.flatten(0, -4), size=head.size, mode="bilinear", antialias=True), head.patch
+                F.interpolate(view.to(wide).flatten(0, -4), size=head.size, mode="bilinear", antialias=True), head.patch
             ).unflatten(0, view.shape[:-3])
             for view in (static, wrist)
         ]
-        return torch.stack(views, dim=-3)
+        return torch.stack(views, dim=-3).to(self.position.dtype)
 
     @torch.no_grad()
     def _initialise(self) -> None:
