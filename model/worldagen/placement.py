@@ -102,9 +102,12 @@ class _Trial:
     def passes(self, name: str, network: WorldAgen, scaler: Scaler) -> bool:
         """Whether the actions stay within the limits, told by name."""
         try:
-            parity = self.gate.admit(self.encoder or TorchEngine(network), network, scaler)
+            parity = self.gate.judge(self.encoder or TorchEngine(network), network, scaler)
         except (EngineError, torch.cuda.OutOfMemoryError) as error:
             self.say(f"refused: {name}: {error}")
+            return False
+        if beyond := parity.refusals(self.gate.limits):
+            self.say(f"refused: {name} changes too much on {parity.probe}: {'; '.join(beyond)}")
             return False
         self.say(f"{name}: {parity.told()}")
         return True

@@ -80,7 +80,10 @@ def test_a_narrower_type_is_taken_with_its_figures_or_refused_with_them():
     assert len(said) == 1 and said[0].startswith("the network in bf16: cosine 0.99") and "8 drawn frames" in said[0]
     session, said = settled(network, STRICT, precision="bf16")
     assert session.network is network
-    assert said[0].startswith("refused: the network in bf16: ") and "rotation changes by" in said[0]
+    assert (
+        said[0].startswith("refused: the network in bf16 changes too much on 8 drawn frames: ")
+        and "rotation changes by" in said[0]
+    )
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -105,7 +108,7 @@ def test_another_resizer_is_taken_with_its_figures_or_refused_and_is_judged_with
     assert [line.split(":")[0] for line in said] == ["the network in bf16", "resizing by torch"]
     assert said[0].split("cosine")[1] != said[1].split("cosine")[1]
     session, said = settled(network, STRICT, resize="torch")
-    assert isinstance(session._scaler, PillowScaler) and said[0].startswith("refused: resizing by torch: ")
+    assert isinstance(session._scaler, PillowScaler) and said[0].startswith("refused: resizing by torch changes too much")
 
 
 @pytest.mark.parametrize("flip", [False, True])
