@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", type=float, default=0.15, help="on the arm's numbers, share of full scale (default: 0.15)")
     parser.add_argument("--episodes", type=int, default=2, metavar="N", help="of each task, before and after (default: 2)")
     parser.add_argument("--chains", type=int, default=20, metavar="N", help="of five tasks, before and after (default: 20)")
-    parser.add_argument("--canary", type=int, default=0, metavar="N", help="episodes of each task for the gate (default: 0)")
+    parser.add_argument("--canary", type=int, default=6, metavar="N", help="episodes of each task for the gate (default: 6)")
     parser.add_argument("--max-steps", type=int, default=360, metavar="N", help="control steps of each task (default: 360)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="that play at the same time")
     parser.add_argument("--renderer", default="auto", help="auto, egl, osmesa or raycast (default: auto)")
