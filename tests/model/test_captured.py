@@ -36,9 +36,9 @@ def captured_policy(network=None, **options):
     return policy, said
 
 
-def record(policy, said, recorder=trace):
-    """Capture, however slow the stand-in is."""
-    times = iter([1.0] + [0.5] * 20)
+def record(policy, said, recorder=trace, recorded_s=0.5):
+    """Capture, as if a decision took a second before and so long afterwards, however slow the stand-in is."""
+    times = iter([1.0] + [recorded_s] * 20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worldagen.capturing.median", lambda _: next(times))
         return capture_backbone(policy, draw_probe(), recorder, said.append)
@@ -131,8 +131,8 @@ def test_other_numbers_slower_work_and_failures_are_refused_and_the_lean_backbon
         policy.reset("open the drawer")
         assert np.array_equal(policy.act(observation).rows, rows)
     slow = NetworkPolicy(build(TINY), CALVIN)
-    assert not capture_backbone(slow, draw_probe(), trace, said.append)  # as the stand-in is
-    assert "ms a decision, before" in said[-1]
+    assert not record(slow, said, recorded_s=1.0)
+    assert "1000.0 ms a decision, before 1000.0" in said[-1]
 
 
 def test_a_backbone_that_is_not_lean_is_left_alone():
