@@ -133,6 +133,16 @@ def test_publishers_that_come_later_and_offer_less_are_heard(start_ros, tmp_path
     recorder.stop()
 
 
+def test_a_publisher_that_is_not_connected_yet_is_named_until_it_is(start_ros, tmp_path):
+    graph = start_ros()
+    recorder = recorder_on(graph)
+    recorder.start(tmp_path / "bag")
+    assert recorder.unmatched() == () and recorder.unmatched(["/instruction"]) == ("/instruction",)
+    graph.add(Node("operator")).create_publisher(String, topics.INSTRUCTION, qos.LATCHED)
+    graph.wait(lambda: recorder.unmatched(["/instruction"]) == (), "the publisher to be connected")
+    recorder.stop()
+
+
 def test_another_type_on_a_topic_is_told(start_ros, tmp_path):
     graph = start_ros()
     graph.add(Node("odd")).create_publisher(String, topics.JOINT_STATES, 1)

@@ -10,7 +10,7 @@ was handed to the middleware.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -77,6 +77,17 @@ class Recorder:
     def silent(self) -> tuple[str, ...]:
         """Topics somebody publishes, of which no message has been recorded yet."""
         return tuple(stream.name for stream in self._streams if not stream.heard and stream.publisher_names)
+
+    def unmatched(self, expected: Collection[str] = ()) -> tuple[str, ...]:
+        """Topics that somebody publishes, and those expected, by full name, that no publisher is connected with here yet.
+
+        That others have discovered our subscription does not mean that we have discovered their publisher.
+        """
+        return tuple(
+            stream.name
+            for stream in self._streams
+            if not stream.matched and not stream.problem and (stream.publisher_names or stream.name in expected)
+        )
 
     @property
     def not_recorded(self) -> tuple[str, ...]:
@@ -202,6 +213,12 @@ class _Stream:
     def connected(self) -> bool:
         """Whether nobody publishes, or what is published comes in order."""
         return not self.publisher_names or self._settled
+
+    @property
+    def matched(self) -> bool:
+        """Whether the middleware has connected the subscription with a publisher; True where it does not tell (Humble)."""
+        count = getattr(self._subscription, "get_publisher_count", None)
+        return self._subscription is not None and (count is None or count() > 0)
 
     def begin(self, recording: Recording) -> None:
         """From now on, into this bag."""

@@ -26,6 +26,7 @@ from worldagen_ros.specs import SECTIONS, managed_of
 
 STATUS_PERIOD_S = 1.0
 CONNECT_PERIOD_S, CONNECT_PATIENCE_S = 0.05, 3.0  # while a bag begins
+MATCH_PATIENCE_S = 7.0  # more, for publishers that are there: DDS repeats an announcement that was lost every 3 s
 MIB = 1 << 20
 
 
@@ -67,7 +68,7 @@ class RecorderNode(ManagedNode):
         return folder
 
     async def on_start(self, request: StartRecording.Request, response: StartRecording.Response) -> StartRecording.Response:
-        """Answered when those who publish have discovered the recorder: whatever is published after that is in the bag."""
+        """Answered when those who publish and the recorder have discovered each other: what comes after that is in the bag."""
         try:
             if len(request.names) != len(request.values):
                 raise WorldAgenError(f"{len(request.names)} names with {len(request.values)} values; expected as many as names")
@@ -82,7 +83,8 @@ class RecorderNode(ManagedNode):
         return response
 
     def connect(self) -> Future:
-        """Of the deployment's nodes, and of all who publish, those that have not discovered the recorder in time."""
+        """Of the deployment's nodes, and of all who publish, those that have not discovered the recorder in time; and topics
+        whose publishers it has not discovered itself."""
         names = {spec.name for spec in managed_of(self.deployment)} - {self.get_name()}
         expected = {f"{self.get_namespace().rstrip('/')}/{name}" for name in names} | self.recorder.publishers
         acquaintances = {name: Acquaintance(self, name) for name in sorted(expected)}
@@ -92,10 +94,15 @@ class RecorderNode(ManagedNode):
             strangers = [name for name, acquaintance in acquaintances.items() if not acquaintance.made()]
             if strangers and time.monotonic() < deadline_s:
                 return
+            # A simulator that answers publishes what it must; of hardware, drivers may come later.
+            simulated = self.deployment.robot.source == "simulator" and not strangers
+            unmatched = self.recorder.unmatched([one.name for one in self.contract.topics if one.required and simulated])
+            if unmatched and time.monotonic() < deadline_s + MATCH_PATIENCE_S:
+                return
             self.destroy_timer(timer)
             for acquaintance in acquaintances.values():
                 acquaintance.close()
-            connected.set_result(strangers)
+            connected.set_result([*strangers, *unmatched])
 
         timer = self.create_timer(CONNECT_PERIOD_S, look, clock=Clock(clock_type=ClockType.STEADY_TIME))
         return connected
