@@ -12,6 +12,7 @@ from rclpy.signals import SignalHandlerOptions
 from worldagen_ros.spinning import open_ros, spin_once
 
 how, number = sys.argv[1], getattr(signal, sys.argv[2])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts us may ignore it
 
 def asked():
     os.kill(os.getpid(), number)  # as a signal that comes in the middle of a message

@@ -141,7 +141,7 @@ class ExploreNode(ManagedNode):
         yield from self.record(run)
         plan = plan_rollouts(run.asked)
         for rollout in plan:
-            run.rollout = rollout.number
+            run.rollout, run.told_s = rollout.number, 0.0  # told at once, however short it will be
             not_before_ns = yield from self.reset(run, rollout) if self.begins == "reset" else self.go_home(run)
             if run.begun_ns == 0:
                 run.begun_ns = run.recorded_ns = not_before_ns
