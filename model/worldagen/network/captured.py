@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
 import torch
 
-from worldagen.network.lean import Added, LayerWeights, LeanBackbone, LeanMemory, Places
+from worldagen.network.lean import Added, LayerWeights, LeanBackbone, Places
 from worldagen.network.worldagen import WorldAgen
 
 Work: TypeAlias = Callable[[], torch.Tensor]  # on tensors that stay in place; gives the same tensor each time
@@ -65,7 +64,7 @@ class CapturedBackbone(LeanBackbone):
         super().__init__(network)
         self._record, self._rehearsing, self._mixes = record, False, False
         self.recorded, self.missed = 0, 0  # calls that were recorded, and calls since that were not
-        self._calls: dict[tuple[int, int, bytes], _Call] = {}
+        self._calls: dict[tuple[int, tuple[int, bytes]], _Call] = {}
         self._parameters = [part for layer in self._layers for part in layer.parts] + [self._norm]
         with torch.inference_mode(False), torch.no_grad():
             self._weights = [LayerWeights(*(weight.detach().clone() for weight in layer.weights())) for layer in self._layers]
@@ -88,25 +87,23 @@ class CapturedBackbone(LeanBackbone):
         super().mix(added)
         self._mixes = added is not None
 
-    def attend(self, tokens: torch.Tensor, indices: np.ndarray, memory: LeanMemory | None = None) -> torch.Tensor:
-        """As LeanBackbone.attend."""
+    def run(self, x: torch.Tensor, buffer: torch.Tensor, places: Places) -> torch.Tensor:
+        """As LeanBackbone.run."""
         if self._mixes:
-            return super().attend(tokens, indices, memory)
-        memory = memory or self.memory()
-        key = memory.buffer.data_ptr(), len(memory.indices), np.concatenate([memory.indices, indices]).tobytes()
+            return super().run(x, buffer, places)
+        key = buffer.data_ptr(), places.key
         if key not in self._calls and not self._rehearsing:
             self.missed += 1
-            return super().attend(tokens, indices, memory)
+            return super().run(x, buffer, places)
         self._follow_weights()
-        places = self.remember(memory, indices)
         if key not in self._calls:
-            given, buffer = tokens[0].clone(), memory.buffer
+            given = x.clone()
             work = self._record(lambda: self.compute(given, buffer, places, self._weights, self._norm_copy))
             self._calls[key] = _Call(given, buffer, places, work)
             self.recorded += 1
         call = self._calls[key]
-        call.given.copy_(tokens[0])
-        return call.work().clone()[None]
+        call.given.copy_(x)
+        return call.work().clone()
 
     def _follow_weights(self) -> None:
         """Copy the weights that were exchanged since the last call over those that are recorded."""

@@ -97,10 +97,11 @@ class LayerWeights(NamedTuple):
 class Places(NamedTuple):
     """Where the tokens of a call stand: S + T in memory after it, of which T are its own.
 
-    mask: (T, S + T) bool, True where one may be read. cos, sin: (T, W) of its own.
+    key: S, and the bytes of all window indices; equal for equal places. mask: (T, S + T) bool, True where one may be read. cos,
+    sin: (T, W) of its own.
     """
 
-    first: int
+    key: tuple[int, bytes]
     mask: torch.Tensor
     cos: torch.Tensor
     sin: torch.Tensor
@@ -147,10 +148,13 @@ class LeanBackbone:
     def attend(self, tokens: torch.Tensor, indices: np.ndarray, memory: LeanMemory | None = None) -> torch.Tensor:
         """As WorldAgen.attend, of one window: (1, T, D) -> (1, T, D)."""
         memory = memory or self.memory()
-        places = self.remember(memory, indices)
-        return self.compute(tokens[0], memory.buffer, places, [layer.weights() for layer in self._layers], self._norm)[None]
+        return self.run(tokens[0], memory.buffer, self._remember(memory, indices))[None]
 
-    def remember(self, memory: LeanMemory, indices: np.ndarray) -> Places:
+    def run(self, x: torch.Tensor, buffer: torch.Tensor, places: Places) -> torch.Tensor:
+        """(T, D) -> (T, D), with the weights that the network has now."""
+        return self.compute(x, buffer, places, [layer.weights() for layer in self._layers], self._norm)
+
+    def _remember(self, memory: LeanMemory, indices: np.ndarray) -> Places:
         """Note that tokens of these window indices come next."""
         first = len(memory.indices)
         memory.indices = np.concatenate([memory.indices, indices])
@@ -159,7 +163,7 @@ class LeanBackbone:
         if key not in self._places:
             everything = torch.from_numpy(memory.indices).to(cos.device)
             own = everything[first:]
-            self._places[key] = Places(first, self._network.mask[own][:, everything], cos[own], sin[own])
+            self._places[key] = Places(key, self._network.mask[own][:, everything], cos[own], sin[own])
             if len(self._places) > PLACES_KEPT:
                 self._places.popitem(last=False)
         self._places.move_to_end(key)
@@ -169,7 +173,7 @@ class LeanBackbone:
         self, x: torch.Tensor, buffer: torch.Tensor, places: Places, weights: Sequence[LayerWeights], norm: torch.Tensor
     ) -> torch.Tensor:
         """(T, D) -> (T, D), adding keys and values to the buffer; nothing but products of these tensors."""
-        first, last, heads, width = places.first, places.mask.shape[1], self._heads, self._width
+        first, last, heads, width = places.key[0], places.mask.shape[1], self._heads, self._width
         for layer, added, kept in zip(weights, self._added, buffer, strict=True):
             projected = _product(self._normalised(x, layer.norm_before), layer.qkv, added.qkv)
             projected = projected.view(-1, 3, heads, width).permute(1, 2, 0, 3)
