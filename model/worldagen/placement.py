@@ -7,16 +7,14 @@ refused is told, and things stay as they were.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from worldagen.adaptation.adapter import digest_of, weights_of
-from worldagen.engines.choosing import Choice
+from worldagen.engines.choosing import Choice, make_configured_probe
 from worldagen.engines.config import EngineConfig
 from worldagen.engines.encoder import TYPES, EncoderEngine, TorchEngine
 from worldagen.engines.gate import Gate
-from worldagen.engines.probe import make_probe
 from worldagen.errors import ConfigError, EngineError
 from worldagen.history import HistoryMode
 from worldagen.network.worldagen import Stored, WorldAgen
@@ -79,8 +77,7 @@ def settle_session(
     narrows, device = wanted is not network.position.dtype, network.position.device
     scaler = make_scaler("pillow", device)
     if narrows or resize != "pillow":
-        probe = make_probe([Path(config.frames)] if config.frames else [], network.config.rows)
-        gate = Gate(network, conventions, probe, config.limits)
+        gate = choice.gate or Gate(network, conventions, make_configured_probe(network, config), config.limits)
         trial = _Trial(gate, choice.encoder, say)
         if narrows and trial.passes(f"the network in {precision}", other := cast_network(network, wanted), scaler):
             network = other

@@ -40,6 +40,7 @@ class Choice:
     figures: str
     parity: Parity | None = None
     refused: list[str] = field(default_factory=list)
+    gate: Gate | None = None  # by which it was judged, where anything was
 
     @property
     def encoder(self) -> EncoderEngine | None:
@@ -132,7 +133,7 @@ def choose_engine(
     exact = TorchEngine(network)
     if config.kind == "torch" and config.precision in ("any", "fp32") and not config.compile:
         return Choice(exact, "exact")
-    probe = make_probe([Path(config.frames)] if config.frames else [], network.config.rows)
+    probe = make_configured_probe(network, config)
     pictures = prepare_pictures(network, conventions, probe)
     shop = EngineShop(network, config, threads, pictures if config.frames else None, say)
     kinds = ("tensorrt", "onnxruntime", "torch") if config.kind == "auto" else (config.kind,)
@@ -142,17 +143,22 @@ def choose_engine(
     passed, refused = _try_all(shop, kinds, gate, only_first=config.kind != "auto", say=say)
     if not passed:
         say(f"no engine of {config.kind} {config.precision} can be used here; torch computes the encoder")
-        return Choice(exact, f"exact; {len(refused)} refused", refused=refused)
+        return Choice(exact, f"exact; {len(refused)} refused", refused=refused, gate=gate)
     engines = [engine for engine, _ in passed]
     *seconds, torch_s = time_engines([*engines, exact], pictures[0], ROUNDS)
     fastest = min(range(len(engines)), key=lambda place: seconds[place])
     for engine, spent in zip([*engines, exact], [*seconds, torch_s], strict=True):
         say(f"{engine.name}: {spent * 1e3:.1f} ms a frame")
     if config.kind == "auto" and seconds[fastest] * WORTH_IT > torch_s:
-        return Choice(exact, f"exact, {torch_s * 1e3:.1f} ms a frame; nothing is faster here", refused=refused)
+        return Choice(exact, f"exact, {torch_s * 1e3:.1f} ms a frame; nothing is faster here", None, refused, gate)
     engine, parity = passed[fastest]
     speed = f"{seconds[fastest] * 1e3:.1f} ms a frame, torch {torch_s * 1e3:.1f} ms"
-    return Choice(engine, f"{speed}; {parity.told()}", parity, refused)
+    return Choice(engine, f"{speed}; {parity.told()}", parity, refused, gate)
+
+
+def make_configured_probe(network: WorldAgen, config: EngineConfig) -> Probe:
+    """Of the deployment's frames, or drawn. Raises EngineError for frames that cannot be read."""
+    return make_probe([Path(config.frames)] if config.frames else [], network.config.rows)
 
 
 def _try_all(
